@@ -1,0 +1,222 @@
+"""Events to bytes and back: MessagePack on the wire, JSON of the same Structs for browsers and people.
+
+In JSON a value that JSON cannot carry exactly is a tagged string: `!int 9007199254740993`,
+`!float nan`, `!bytes aGk=`; a string that itself looks like one is written `!str ...`. Only
+attribute values are tagged: `time_ns` stays a number.
+"""
+
+import base64
+import math
+from typing import Any
+
+import msgspec
+
+from lumina_stream.model.errors import DecodeError
+from lumina_stream.model.events import Event, Fact, KnownEvent, UnknownEvent
+
+_SAFE_INTEGER = 2**53
+_TAGS = ("!int ", "!float ", "!bytes ", "!str ")
+
+encode = msgspec.msgpack.Encoder().encode
+"""Encode one event (or any Struct) as MessagePack bytes."""
+
+_decode_event = msgspec.msgpack.Decoder(KnownEvent).decode
+_decode_events = msgspec.msgpack.Decoder(list[KnownEvent]).decode
+_split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_encode_json = msgspec.json.Encoder().encode
+
+
+class _Peek(msgspec.Struct, gc=False):
+    type: str
+    trace_id: str | None = None
+    span_id: str | None = None
+    time_ns: int = 0
+
+
+_peek = msgspec.msgpack.Decoder(_Peek).decode
+_peek_json = msgspec.json.Decoder(_Peek).decode
+_decode_event_json = msgspec.json.Decoder(KnownEvent).decode
+
+KNOWN_TYPES = frozenset(
+    str(struct.__struct_config__.tag)  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType, reportAttributeAccessIssue]
+    for struct in KnownEvent.__args__
+)
+
+
+def decode(data: bytes | msgspec.Raw) -> Event:
+    """Return the event in `data`; raise `DecodeError` when it is none. Types not known come raw."""
+    try:
+        return _decode_event(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        return _unknown(bytes(data), error)
+
+
+def decode_array(data: bytes | msgspec.Raw) -> list[Event | None]:
+    """Return the events of a MessagePack array; None stands for one that cannot be read.
+
+    One bad event never takes its neighbours with it. Raises `DecodeError` if `data` is no array.
+    """
+    try:
+        return _decode_events(data)  # pyright: ignore[reportReturnType]
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return [_decode_or_none(raw) for raw in split_array(data)]
+
+
+def split_array(data: bytes | msgspec.Raw) -> list[msgspec.Raw]:
+    """Return the raw elements of a MessagePack array."""
+    try:
+        return _split(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise DecodeError(f"events are not a MessagePack array: {error}") from None
+
+
+def join_array(events: list[bytes] | list[msgspec.Raw]) -> bytes:
+    """Return one MessagePack array of events that are encoded already."""
+    return array_header(len(events)) + b"".join(events)
+
+
+def array_header(count: int) -> bytes:
+    """Return the MessagePack header of an array of `count` elements."""
+    if count < 16:
+        return bytes((0x90 | count,))
+    if count < 65536:
+        return b"\xdc" + count.to_bytes(2, "big")
+    return b"\xdd" + count.to_bytes(4, "big")
+
+
+def array_length(data: bytes | memoryview) -> int:
+    """Return how many elements the header of a MessagePack array claims."""
+    first = data[0] if len(data) else -1
+    if 0x90 <= first <= 0x9F:
+        return first & 0x0F
+    if first == 0xDC and len(data) >= 3:
+        return int.from_bytes(data[1:3], "big")
+    if first == 0xDD and len(data) >= 5:
+        return int.from_bytes(data[1:5], "big")
+    raise DecodeError("events are not a MessagePack array")
+
+
+def encode_json(event: Event) -> bytes:
+    """Encode one event as a JSON object, values that JSON cannot carry as tagged strings."""
+    return _encode_json(plain(event))
+
+
+def decode_json(data: bytes | str) -> Event:
+    """Return the event in a JSON object written by `encode_json`; raise `DecodeError` if none."""
+    try:
+        event: Event = _decode_event_json(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        try:
+            peek = _peek_json(data)
+        except msgspec.DecodeError:
+            raise DecodeError(f"not an event: {error}") from None
+        if peek.type in KNOWN_TYPES:
+            raise DecodeError(f"not a valid {peek.type}: {error}") from None
+        raw = encode(untag(msgspec.json.decode(data)))
+        return UnknownEvent(peek.type, raw, peek.trace_id, peek.span_id, peek.time_ns)
+    for field in ("value", "attributes", "links", "resource"):
+        value = getattr(event, field, None)
+        if field == "links" and value:
+            links = tuple(msgspec.structs.replace(k, attributes=untag(k.attributes)) for k in value)
+            event.links = links  # type: ignore[union-attr]
+        elif value:
+            setattr(event, field, untag(value))
+    return event
+
+
+def plain(event: Event) -> dict[str, Any]:
+    """Return the event as a dictionary that JSON can carry, `type` first."""
+    if isinstance(event, UnknownEvent):
+        whole = msgspec.msgpack.decode(event.raw)
+        return tag_value(whole) if isinstance(whole, dict) else {"type": event.type}  # pyright: ignore[reportUnknownVariableType]
+    fields: dict[str, Any] = msgspec.to_builtins(event)
+    for field in ("value", "attributes", "resource", "links"):
+        if field in fields:
+            fields[field] = tag_value(fields[field])
+    return fields
+
+
+def plain_fact(fact: Fact) -> dict[str, Any]:
+    """Return the fact as one flat dictionary: `type, offset, producer_id, seq, service`, then its own fields."""
+    fields = plain(fact.event)
+    kind = fields.pop("type")
+    return {
+        "type": kind,
+        "offset": fact.offset,
+        "producer_id": fact.producer_id,
+        "seq": fact.seq,
+        "service": fact.service,
+        **fields,
+    }
+
+
+def encode_fact_json(fact: Fact) -> bytes:
+    """Encode a fact as one JSON object (see `plain_fact`)."""
+    return _encode_json(plain_fact(fact))
+
+
+def tag_value(value: Any) -> Any:
+    """Return `value` with what JSON cannot carry written as tagged strings."""
+    match value:
+        case bool() | None:
+            return value
+        case str():
+            return f"!str {value}" if value.startswith(_TAGS) else value
+        case int():
+            return value if -_SAFE_INTEGER <= value <= _SAFE_INTEGER else f"!int {value}"
+        case float():
+            return value if math.isfinite(value) else f"!float {value}"
+        case bytes():
+            return "!bytes " + base64.b64encode(value).decode("ascii")
+        case dict():
+            return {str(k): tag_value(v) for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        case list() | tuple():
+            return [tag_value(v) for v in value]  # pyright: ignore[reportUnknownVariableType]
+        case _:
+            return str(value)
+
+
+def untag(value: Any) -> Any:
+    """Return `value` with tagged strings turned back; a malformed tag stays the string it is."""
+    match value:
+        case str() if value.startswith(_TAGS):
+            return _untag_string(value)
+        case dict():
+            return {k: untag(v) for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType]
+        case list():
+            return [untag(v) for v in value]  # pyright: ignore[reportUnknownVariableType]
+        case _:
+            return value
+
+
+def _untag_string(text: str) -> Any:
+    tag, _, rest = text.partition(" ")
+    try:
+        match tag:
+            case "!int":
+                return int(rest)
+            case "!float":
+                return float(rest)
+            case "!bytes":
+                return base64.b64decode(rest, validate=True)
+            case _:
+                return rest
+    except ValueError:
+        return text
+
+
+def _decode_or_none(raw: msgspec.Raw) -> Event | None:
+    try:
+        return decode(raw)
+    except DecodeError:
+        return None
+
+
+def _unknown(data: bytes, error: Exception) -> UnknownEvent:
+    try:
+        peek = _peek(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        raise DecodeError(f"not an event: {error}") from None
+    if peek.type in KNOWN_TYPES:
+        raise DecodeError(f"not a valid {peek.type}: {error}")
+    return UnknownEvent(peek.type, data, peek.trace_id, peek.span_id, peek.time_ns)

@@ -1,0 +1,790 @@
+"""The tree of one trace, built incrementally from events in any order.
+
+`TraceTree.apply` is order-free and idempotent: any shuffle, duplication and late join of the same
+events gives the same tree, up to the limits beyond which `truncated` counts what was left out.
+The greatest stamp (time_ns, producer_id, seq) wins a conflict. It reads no clock.
+"""
+
+import heapq
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+from lumina_stream.model import limits
+from lumina_stream.model.events import (
+    AttributeSet,
+    AttributesSet,
+    Event,
+    EventAdded,
+    EventsLost,
+    Link,
+    ProducerEnded,
+    ProducerLost,
+    ProducerReturned,
+    ProducerStarted,
+    SpanEnded,
+    SpanStarted,
+    SpanUpdated,
+    TextStreamed,
+)
+from lumina_stream.model.node import (
+    DOUBLE_END,
+    DUPLICATE_START,
+    PARENT_CYCLE,
+    Rollup,
+    SpanEventRecord,
+    SpanNode,
+    State,
+    Text,
+    Value,
+    start_order,
+)
+from lumina_stream.model.producers import Producers, Stamp
+from lumina_stream.model.record import SpanRecord
+from lumina_stream.model.usage import INPUT_TOKENS, OUTPUT_TOKENS, token_count
+
+Touched = tuple[str, ...]
+"""Span ids whose row, parent or children changed; empty when the event brought nothing new."""
+
+
+class TraceTree:
+    """One trace. `apply` events; read `roots`, `span(id)`, `state`, counts and roll-ups."""
+
+    __slots__ = (
+        "_bounds_stale",
+        "_candidates",
+        "_cut",
+        "_end_ns",
+        "_error_count",
+        "_least_id",
+        "_names",
+        "_nodes",
+        "_open",
+        "_roots",
+        "_start_ns",
+        "_started",
+        "_started_by",
+        "_tokens",
+        "last_ns",
+        "losses",
+        "max_spans",
+        "producers",
+        "trace_id",
+        "truncated",
+    )
+
+    def __init__(
+        self,
+        trace_id: str,
+        producers: Producers | None = None,
+        *,
+        max_spans: int = limits.TREE_SPANS,
+    ) -> None:
+        self.trace_id = trace_id
+        self.producers = Producers() if producers is None else producers
+        self.max_spans = max_spans
+        self.truncated: dict[str, int] = {}
+        self.losses: dict[Stamp, tuple[int, str, bool]] = {}
+        self._nodes: dict[str, SpanNode] = {}
+        self._roots: dict[str, SpanNode] = {}
+        self._open: dict[
+            str, dict[str, SpanNode]
+        ] = {}  # producer id -> span id -> started, not ended
+        self._cut: dict[str, SpanNode] = {}
+        self._names: dict[str, str] = {}
+        self._started = 0
+        self._started_by: dict[str, int] = {}  # producer id -> how many spans it started
+        # What may stand for the trace, best first: (0, start, id) of a root, (1, start, id) of a
+        # span below one that has not started. What is no longer so is dropped when it is met.
+        self._candidates: list[tuple[int, int, str]] = []
+        self._least_id = ""  # of the spans met before any started
+        self._tokens = False  # whether any span speaks of tokens
+        self._error_count = 0
+        self.last_ns = 0
+        self._start_ns = 0
+        self._end_ns = 0
+        self._bounds_stale = False
+
+    # --- writing -----------------------------------------------------------------------------
+
+    def apply(self, event: Event, producer_id: str, seq: int) -> Touched:
+        """Take in one event of this trace (or of a producer); return the spans that it touched."""
+        take = _TAKE.get(type(event))
+        if take is None:
+            return ()
+        return take(self, event, (event.time_ns, producer_id, seq))
+
+    def producer_changed(self, producer_id: str) -> Touched:
+        """Say that a shared `producers` changed one producer's state; return its open spans."""
+        spans = self._open.get(producer_id)
+        if not spans:
+            return ()
+        for node in spans.values():
+            _mark(node)
+        return tuple(spans)
+
+    # --- reading -----------------------------------------------------------------------------
+
+    @property
+    def roots(self) -> list[SpanNode]:
+        """Return the spans without a parent, by start time, then span id."""
+        return sorted(self._roots.values(), key=start_order)
+
+    @property
+    def root(self) -> SpanNode | None:
+        """Return the span that stands for the trace: the root that started earliest, else any.
+
+        Where no root started (the parent is in another process, or its start has not come), its
+        first child stands for it.
+        """
+        candidates = self._candidates
+        while candidates:
+            tier, start_ns, span_id = candidates[0]
+            node = self._nodes[span_id]
+            parent = node.parent
+            if node.start is not None and node.start[0] == start_ns:
+                if parent is None:
+                    if tier == 0:
+                        return node
+                elif tier == 1 and parent.start is None:
+                    return node
+            heapq.heappop(candidates)
+        return self._nodes.get(self._least_id)
+
+    def span(self, span_id: str) -> SpanNode | None:
+        """Return a span, None if it was never mentioned."""
+        return self._nodes.get(span_id)
+
+    def __iter__(self) -> Iterator[SpanNode]:
+        """Iterate all spans, the missing ones included, in the order in which they were met."""
+        return iter(self._nodes.values())
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    @property
+    def span_count(self) -> int:
+        """Return how many spans have started."""
+        return self._started
+
+    @property
+    def missing_count(self) -> int:
+        """Return how many spans were mentioned and have not started."""
+        return len(self._nodes) - self._started
+
+    @property
+    def open_count(self) -> int:
+        """Return how many spans are running."""
+        state = self.producers.state
+        return sum(len(spans) for p, spans in self._open.items() if state(p) == "alive")
+
+    @property
+    def error_count(self) -> int:
+        """Return how many spans ended in an error."""
+        return self._error_count
+
+    @property
+    def lost_count(self) -> int:
+        """Return how many events of this trace are known to be lost."""
+        return sum(count for count, _, _ in self.losses.values())
+
+    def open_spans(self) -> list[SpanNode]:
+        """Return the running spans, longest-running first."""
+        state = self.producers.state
+        found = [
+            n for p, spans in self._open.items() if state(p) == "alive" for n in spans.values()
+        ]
+        found.sort(key=start_order)
+        return found
+
+    def unfinished_producers(self) -> list[str]:
+        """Return the producers that have started spans here and not ended them."""
+        return [producer_id for producer_id, spans in self._open.items() if spans]
+
+    @property
+    def start_ns(self) -> int:
+        """Return when the first span started, 0 if none has."""
+        if self._bounds_stale:
+            self._find_bounds()
+        return self._start_ns
+
+    @property
+    def end_ns(self) -> int:
+        """Return when the last span ended, 0 if none has."""
+        if self._bounds_stale:
+            self._find_bounds()
+        return self._end_ns
+
+    @property
+    def finished(self) -> bool:
+        """Tell whether the root has ended and nothing is open; a later start makes it false again."""
+        root = self.root
+        return (
+            root is not None
+            and root.start is not None
+            and root.state != "running"
+            and self.open_count == 0
+        )
+
+    @property
+    def state(self) -> State:
+        """Return `running` while anything is open, else what became of the trace.
+
+        That is `interrupted` or `unended` if any span is, else the root's state.
+        """
+        if self.open_count:
+            return "running"
+        fates = {self.producers.state(p) for p, spans in self._open.items() if spans}
+        if "lost" in fates:
+            return "interrupted"
+        if "ended" in fates:
+            return "unended"
+        root = self.root
+        return "missing" if root is None else root.state
+
+    @property
+    def services(self) -> list[str]:
+        """Return the service names of the producers that have spans here, the root's first."""
+        root = self.root
+        first = root.service if root is not None else ""
+        found = {self.producers.service(producer_id) for producer_id in self._started_by}
+        return [s for s in ([first] if first else []) + sorted(found - {first, ""})]
+
+    @property
+    def last_seen_ns(self) -> int:
+        """Return the last sign of life: of a span, or of a lost producer that left some open."""
+        last_ns = self.last_ns
+        for producer_id, spans in self._open.items():
+            producer = self.producers.get(producer_id) if spans else None
+            if producer is not None and producer.state == "lost":
+                last_ns = max(last_ns, producer.last_seen_ns)
+        return last_ns
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """Return the input and output tokens of the whole trace."""
+        if not self._tokens:
+            return (0, 0)
+        sums = [_roll_up(node) for node in self._roots.values()]
+        return (sum(r.input_tokens for r in sums), sum(r.output_tokens for r in sums))
+
+    def rollup(self, span_id: str) -> Rollup:
+        """Return the sums over a span and everything below it; KeyError if there is no such span."""
+        return _roll_up(self._nodes[span_id])
+
+    def walk(self) -> Iterator[tuple[int, SpanNode]]:
+        """Iterate (depth, span) over the whole tree, parents before children, siblings by start."""
+        stack = [(0, node) for node in reversed(self.roots)]
+        while stack:
+            depth, node = stack.pop()
+            yield depth, node
+            if node.children:
+                stack.extend((depth + 1, child) for child in reversed(node.sorted_children()))
+
+    # --- snapshots ---------------------------------------------------------------------------
+
+    def restore(self, record: SpanRecord) -> Touched:
+        """Merge a span from a snapshot: the same rules as for the events that it stands for."""
+        stamp = record.start
+        touched: Touched = ()
+        if stamp is not None:
+            touched = self._span_started(
+                SpanStarted(
+                    self.trace_id,
+                    record.span_id,
+                    stamp[0],
+                    record.name,
+                    record.parent_id,
+                    record.kind,
+                    remote_parent=record.remote_parent,
+                ),
+                stamp,
+            )
+        node = self._nodes.get(record.span_id) or self._add(record.span_id)
+        if node is None:
+            return ()
+        if record.end is not None and record.status is not None:
+            self._span_ended(
+                SpanEnded(
+                    self.trace_id, record.span_id, record.end[0], record.status, record.error
+                ),
+                record.end,
+            )
+        if record.named is not None and (node.named is None or record.named >= node.named):
+            node.named, node.name = record.named, self._names.setdefault(record.name, record.name)
+        for key, value in (record.values or {}).items():
+            self._set_value(node, key, value)
+        for event in record.events:
+            if node.events is None:
+                node.events = {}
+            node.events[event.stamp] = event
+        for channel, index, text in record.texts:
+            if node.texts is None:
+                node.texts = {}
+            known = node.texts.get((channel, index))
+            if known is None or text.stamp > known.stamp:
+                node.texts[channel, index] = text
+        for at, index, link in record.links:
+            if node.links is None:
+                node.links = {}
+            node.links[at, index] = link
+        for path, (at, mark) in record.marks.items():
+            _add_marks(node, {path: mark}, at)
+        for conflict in record.conflicts:
+            if conflict != PARENT_CYCLE:  # follows from the declared parents
+                _flag(node, conflict)
+        node.last_ns = max(node.last_ns, record.last_ns)
+        self.last_ns = max(self.last_ns, node.last_ns)
+        _mark(node)
+        return touched or (record.span_id,)
+
+    # --- one event type each -----------------------------------------------------------------
+
+    def _span_started(self, event: SpanStarted, stamp: Stamp) -> Touched:
+        span_id = event.span_id
+        node = self._nodes.get(span_id)
+        if node is None:
+            node = self._add(span_id)
+            if node is None:
+                return ()
+        if node.start is None:
+            self._started += 1
+            started_by = self._started_by
+            started_by[stamp[1]] = started_by.get(stamp[1], 0) + 1
+            self._begin(node, stamp)
+            start_ns = stamp[0]
+            if start_ns > 0 and (start_ns < self._start_ns or not self._start_ns):
+                self._start_ns = start_ns
+            touched = self._declare(node, event)
+            self._stand(node)
+        elif stamp == node.start:
+            return ()
+        else:
+            if _differs(node, event):
+                _flag(node, DUPLICATE_START)
+            if stamp > node.start:
+                if node.status is None:
+                    del self._open[node.start[1]][span_id]
+                self._moved(node.start[1], stamp[1])
+                self._begin(node, stamp)
+                self._bounds_stale = True
+                touched = self._declare(node, event)
+                self._stand(node)
+            else:
+                touched = self._mention(node, event.parent_id)
+        if node.named is None or stamp > node.named:
+            node.named = stamp
+            name = event.name
+            node.name = self._names.setdefault(name, name)
+        if event.attributes:
+            self._set_values(node, event.attributes, stamp, event.marks)
+        if event.links:
+            self._add_links(node, event.links, stamp)
+        if event.marks:
+            _add_marks(node, event.marks, stamp)
+        if stamp[0] > node.last_ns:
+            node.last_ns = stamp[0]
+            if stamp[0] > self.last_ns:
+                self.last_ns = stamp[0]
+        if node.rollup is not None:
+            _mark(node)
+        return touched
+
+    def _attribute_set(self, event: AttributeSet, stamp: Stamp) -> Touched:
+        node = self._nodes.get(event.span_id) or self._add(event.span_id)
+        if node is None:
+            return ()
+        changed = self._set_value(node, event.key, Value(event.value, stamp, event.marks))
+        return self._finish(node, stamp, changed)
+
+    def _attributes_set(self, event: AttributesSet, stamp: Stamp) -> Touched:
+        node = self._nodes.get(event.span_id) or self._add(event.span_id)
+        if node is None:
+            return ()
+        if event.marks:
+            _add_marks(node, event.marks, stamp)
+        self._set_values(node, event.attributes, stamp, event.marks)
+        return self._finish(node, stamp, True)
+
+    def _event_added(self, event: EventAdded, stamp: Stamp) -> Touched:
+        node = self._nodes.get(event.span_id) or self._add(event.span_id)
+        if node is None:
+            return ()
+        if node.events is None:
+            node.events = {}
+        if stamp in node.events:
+            return ()
+        if len(node.events) >= limits.SPAN_EVENTS:
+            return self._truncate("events")
+        name = self._names.setdefault(event.name, event.name)
+        node.events[stamp] = SpanEventRecord(stamp, name, event.attributes, event.marks)
+        return self._finish(node, stamp, True)
+
+    def _text_streamed(self, event: TextStreamed, stamp: Stamp) -> Touched:
+        node = self._nodes.get(event.span_id) or self._add(event.span_id)
+        if node is None:
+            return ()
+        if node.texts is None:
+            node.texts = {}
+        key = (event.channel, event.index)
+        known = node.texts.get(key)
+        if known is None and len(node.texts) >= limits.SPAN_TEXT_PIECES:
+            return self._truncate("text")
+        changed = known is None or stamp > known.stamp
+        if changed:
+            node.texts[key] = Text(stamp, event.text)
+        return self._finish(node, stamp, changed)
+
+    def _span_updated(self, event: SpanUpdated, stamp: Stamp) -> Touched:
+        node = self._nodes.get(event.span_id) or self._add(event.span_id)
+        if node is None:
+            return ()
+        changed = bool(event.links) and self._add_links(node, event.links, stamp)
+        if event.name is not None and (node.named is None or stamp > node.named):
+            node.named, node.name, changed = stamp, self._names.setdefault(event.name, event.name), True
+        return self._finish(node, stamp, changed)
+
+    def _span_ended(self, event: SpanEnded, stamp: Stamp) -> Touched:
+        node = self._nodes.get(event.span_id) or self._add(event.span_id)
+        if node is None or stamp == node.end:
+            return ()
+        if node.end is None or stamp > node.end:
+            if node.end is None:
+                if stamp[0] > self._end_ns:
+                    self._end_ns = stamp[0]
+                if node.start is not None:
+                    del self._open[node.start[1]][node.span_id]
+            else:
+                self._bounds_stale = True
+                if _ends_differ(node, event):
+                    _flag(node, DOUBLE_END)
+                if node.status == "error":
+                    self._error_count -= 1
+            if event.status == "error":
+                self._error_count += 1
+            node.end, node.status, node.error = stamp, event.status, event.error
+        elif _ends_differ(node, event):
+            _flag(node, DOUBLE_END)
+        if event.name is not None and (node.named is None or stamp > node.named):
+            node.named, node.name = stamp, self._names.setdefault(event.name, event.name)
+        if event.marks:
+            _add_marks(node, event.marks, stamp)
+        return self._finish(node, stamp, True)
+
+    def _events_lost(self, event: EventsLost, stamp: Stamp) -> Touched:
+        count = event.by_trace.get(self.trace_id, 0)
+        if not count or stamp in self.losses:
+            return ()
+        self.losses[stamp] = (count, event.reason, event.exact)
+        return tuple(self._roots)
+
+    def _producer_event(
+        self,
+        event: ProducerStarted | ProducerLost | ProducerReturned | ProducerEnded,
+        stamp: Stamp,
+    ) -> Touched:
+        changed = self.producers.apply(event, stamp[1], stamp[2])
+        return () if changed is None else self.producer_changed(changed)
+
+    # --- nodes and edges ---------------------------------------------------------------------
+
+    def _add(self, span_id: str) -> SpanNode | None:
+        """Return a new span that nothing is known of; None when there are too many."""
+        if len(self._nodes) >= self.max_spans:
+            self._truncate("spans")
+            return None
+        node = SpanNode(self.producers, span_id)
+        self._nodes[span_id] = self._roots[span_id] = node
+        if not self._started and (not self._least_id or span_id < self._least_id):
+            self._least_id = span_id
+        return node
+
+    def _begin(self, node: SpanNode, stamp: Stamp) -> None:
+        node.start = stamp
+        if node.status is None:
+            spans = self._open.get(stamp[1])
+            if spans is None:
+                spans = self._open[stamp[1]] = {}
+            spans[node.span_id] = node
+
+    def _declare(self, node: SpanNode, event: SpanStarted) -> Touched:
+        """Take over what a winning start says of the span itself, its parent included."""
+        kind = event.kind
+        node.kind = None if kind is None else self._names.setdefault(kind, kind)
+        node.remote_parent = event.remote_parent
+        parent_id = event.parent_id
+        if parent_id == node.parent_id:
+            return (node.span_id,)
+        touched = [node.span_id]
+        reopened = None
+        if node.parent_id is not None:
+            if self._cut:
+                reopened = self._cut_above(node)
+            self._detach(node, touched)
+        node.parent_id = parent_id
+        self._attach(node, touched)
+        if reopened is not None and reopened is not node:
+            touched.append(reopened.span_id)
+            self._detach(reopened, touched)
+            self._attach(reopened, touched)
+            self._stand(reopened)
+        return tuple(touched)
+
+    def _mention(self, node: SpanNode, parent_id: str | None) -> Touched:
+        """Keep the parent that a losing start named: whichever start came first, it is a span."""
+        if parent_id is None or parent_id in self._nodes or self._add(parent_id) is None:
+            return (node.span_id,)
+        return (node.span_id, parent_id)
+
+    def _attach(self, node: SpanNode, touched: list[str]) -> None:
+        if node.parent_id is None:
+            self._roots[node.span_id] = node
+            return
+        parent = self._nodes.get(node.parent_id) or self._add(node.parent_id)
+        if parent is None:  # truncated: the span stays, as a root
+            self._roots[node.span_id] = node
+            return
+        # Only a span that something hangs from can close a cycle.
+        if node.children or parent is node:
+            weakest = _weakest_of_cycle(node, parent)
+            if weakest is not None:
+                _flag(weakest, PARENT_CYCLE)
+                self._cut[weakest.span_id] = weakest
+                if weakest is node:
+                    self._roots[node.span_id] = node
+                    return
+                touched.append(weakest.span_id)
+                self._detach(weakest, touched)
+                self._roots[weakest.span_id] = weakest
+                self._stand(weakest)
+        node.parent = parent
+        if parent.children is None:
+            parent.children = [node]
+        else:
+            parent.children.append(node)
+        self._roots.pop(node.span_id, None)
+        touched.append(parent.span_id)
+        if parent.rollup is not None:
+            _mark(parent)
+
+    def _detach(self, node: SpanNode, touched: list[str]) -> None:
+        parent = node.parent
+        if parent is None:
+            self._roots.pop(node.span_id, None)
+            return
+        assert parent.children is not None
+        parent.children.remove(node)
+        node.parent = None
+        touched.append(parent.span_id)
+        _mark(parent)
+
+    def _cut_above(self, node: SpanNode) -> SpanNode | None:
+        """Lift the cut of the cycle that a span may be in, before its parent changes."""
+        top = node
+        while top.parent is not None:
+            top = top.parent
+        if self._cut.pop(top.span_id, None) is None:
+            return None
+        assert top.conflicts is not None
+        top.conflicts.discard(PARENT_CYCLE)
+        return top
+
+    def _stand(self, node: SpanNode) -> None:
+        """Note a span that may stand for the trace from now on; see `root`."""
+        parent = node.parent
+        if node.start is not None and (parent is None or parent.start is None):
+            tier = 0 if parent is None else 1
+            heapq.heappush(self._candidates, (tier, node.start[0], node.span_id))
+
+    def _moved(self, old: str, new: str) -> None:
+        """Note that a span is now another producer's."""
+        if old != new:
+            self._started_by[old] -= 1
+            if not self._started_by[old]:
+                del self._started_by[old]
+            self._started_by[new] = self._started_by.get(new, 0) + 1
+
+    # --- small parts -------------------------------------------------------------------------
+
+    def _finish(self, node: SpanNode, stamp: Stamp, changed: bool) -> Touched:
+        later = stamp[0] > node.last_ns
+        if later:
+            node.last_ns = stamp[0]
+            if stamp[0] > self.last_ns:
+                self.last_ns = stamp[0]
+        if not changed:
+            # A span that may be new, named at no known time, is touched as well.
+            return (node.span_id,) if later or node.last_ns <= 0 else ()
+        if node.rollup is not None:
+            _mark(node)
+        return (node.span_id,)
+
+    def _set_value(self, node: SpanNode, key: str, value: Value) -> bool:
+        values = node.values
+        if values is None:
+            values = node.values = {}
+        known = values.get(key)
+        if known is None:
+            if len(values) >= limits.TREE_ATTRIBUTES:
+                self._truncate("attributes")
+                return False
+            if key in _TOKEN_KEYS:
+                self._tokens = True
+            values[self._names.setdefault(key, key)] = value
+            return True
+        if value.stamp <= known.stamp:
+            return False
+        values[key] = value
+        return True
+
+    def _set_values(
+        self, node: SpanNode, attributes: dict[str, Any], stamp: Stamp, marks: dict[str, str] | None
+    ) -> None:
+        for key, value in attributes.items():
+            own = None
+            if marks:
+                below = (f"{key}.", f"{key}[")
+                own = {p: m for p, m in marks.items() if p == key or p.startswith(below)} or None
+            self._set_value(node, key, Value(value, stamp, own))
+
+    def _add_links(self, node: SpanNode, links: tuple[Link, ...], stamp: Stamp) -> bool:
+        if node.links is None:
+            node.links = {}
+        before = len(node.links)
+        for index, link in enumerate(links):
+            if (stamp, index) in node.links:
+                continue
+            if len(node.links) >= limits.LINKS:
+                self._truncate("links")
+                break
+            node.links[stamp, index] = link
+        return len(node.links) > before
+
+    def _truncate(self, what: str) -> Touched:
+        self.truncated[what] = self.truncated.get(what, 0) + 1
+        return ()
+
+    def _find_bounds(self) -> None:
+        starts = (n.start[0] for n in self._nodes.values() if n.start is not None)
+        ends = (n.end[0] for n in self._nodes.values() if n.end is not None)
+        self._start_ns = min((ns for ns in starts if ns > 0), default=0)
+        self._end_ns = max(0, max(ends, default=0))
+        self._bounds_stale = False
+
+
+def _differs(node: SpanNode, event: SpanStarted) -> bool:
+    """Tell whether a second start says something else than the first: the same span may come twice."""
+    assert node.start is not None
+    return (
+        node.parent_id != event.parent_id
+        or node.kind != event.kind
+        or node.start[0] != event.time_ns
+    )
+
+
+def _ends_differ(node: SpanNode, event: SpanEnded) -> bool:
+    return node.status != event.status or node.end is None or node.end[0] != event.time_ns
+
+
+def _weakest_of_cycle(node: SpanNode, parent: SpanNode) -> SpanNode | None:
+    """Return the smallest span id's span of the cycle that `parent` would close, None if none."""
+    weakest, step = node, parent
+    while step is not node:
+        if step.span_id < weakest.span_id:
+            weakest = step
+        if step.parent is None:
+            return None
+        step = step.parent
+    return weakest
+
+
+def _flag(node: SpanNode, conflict: str) -> None:
+    if node.conflicts is None:
+        node.conflicts = set()
+    node.conflicts.add(conflict)
+
+
+def _add_marks(node: SpanNode, marks: dict[str, str], stamp: Stamp) -> None:
+    """Keep what was done to the span's own fields: paths that start with `@`."""
+    for path, mark in marks.items():
+        if path.startswith("@"):
+            if node.marks is None:
+                node.marks = {}
+            known = node.marks.get(path)
+            if known is None or stamp > known[0]:
+                node.marks[path] = (stamp, mark)
+
+
+def _mark(node: SpanNode | None) -> None:
+    """Forget roll-ups from a span upwards, as far as they are not forgotten already."""
+    while node is not None and node.rollup is not None:
+        node.rollup = None
+        node = node.parent
+
+
+def _roll_up(top: SpanNode) -> Rollup:
+    # Iterative: a tree may be 10,000 deep. A node is visited twice: to push its children, then to add them up.
+    stack: list[tuple[SpanNode, bool]] = [(top, False)]
+    while stack:
+        node, added = stack.pop()
+        if node.rollup is not None:
+            continue
+        if not added:
+            stack.append((node, True))
+            stack.extend((child, False) for child in node.children or () if child.rollup is None)
+            continue
+        node.rollup = _sum(node)
+    assert top.rollup is not None
+    return top.rollup
+
+
+def _sum(node: SpanNode) -> Rollup:
+    spans, errors = int(node.start is not None), int(node.status == "error")
+    running = int(node.is_open)
+    start_ns = max(0, node.start[0]) if node.start is not None else 0
+    end_ns = max(0, node.end[0]) if node.end is not None else 0
+    below_in = below_out = 0
+    for child in node.children or ():
+        sums = child.rollup
+        assert sums is not None
+        spans += sums.spans
+        running += sums.open
+        errors += sums.errors
+        if sums.start_ns and (not start_ns or sums.start_ns < start_ns):
+            start_ns = sums.start_ns
+        end_ns = max(end_ns, sums.end_ns)
+        below_in += sums.input_tokens
+        below_out += sums.output_tokens
+    values = node.values or {}
+    own = {k: values[k].value for k in (INPUT_TOKENS, OUTPUT_TOKENS) if k in values}
+    return Rollup(
+        spans,
+        running,
+        errors,
+        start_ns,
+        end_ns,
+        max(token_count(own, INPUT_TOKENS), below_in),
+        max(token_count(own, OUTPUT_TOKENS), below_out),
+    )
+
+
+_TOKEN_KEYS = frozenset((INPUT_TOKENS, OUTPUT_TOKENS))
+
+_Take = Callable[[TraceTree, Any, Stamp], Touched]
+
+_TAKE = cast(
+    "dict[type, _Take]",
+    {
+        SpanStarted: TraceTree._span_started,  # pyright: ignore[reportPrivateUsage]
+        AttributeSet: TraceTree._attribute_set,  # pyright: ignore[reportPrivateUsage]
+        AttributesSet: TraceTree._attributes_set,  # pyright: ignore[reportPrivateUsage]
+        EventAdded: TraceTree._event_added,  # pyright: ignore[reportPrivateUsage]
+        TextStreamed: TraceTree._text_streamed,  # pyright: ignore[reportPrivateUsage]
+        SpanUpdated: TraceTree._span_updated,  # pyright: ignore[reportPrivateUsage]
+        SpanEnded: TraceTree._span_ended,  # pyright: ignore[reportPrivateUsage]
+        EventsLost: TraceTree._events_lost,  # pyright: ignore[reportPrivateUsage]
+        ProducerStarted: TraceTree._producer_event,  # pyright: ignore[reportPrivateUsage]
+        ProducerLost: TraceTree._producer_event,  # pyright: ignore[reportPrivateUsage]
+        ProducerReturned: TraceTree._producer_event,  # pyright: ignore[reportPrivateUsage]
+        ProducerEnded: TraceTree._producer_event,  # pyright: ignore[reportPrivateUsage]
+    },
+)

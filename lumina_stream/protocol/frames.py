@@ -1,0 +1,417 @@
+"""The frames of `lumina.v1`, and their two encodings.
+
+Binary frames are MessagePack maps tagged by `type`; `lumina.v1.json` sends the same frames as JSON
+text. Inside the program frames always hold events as raw MessagePack: the JSON codec translates at
+its border, so that machines and log know one form.
+"""
+
+from typing import Any, Literal, Protocol, TypeAlias
+
+import msgspec
+
+from lumina_stream.model import codec
+from lumina_stream.model.errors import DecodeError, RemoteProtocolError
+from lumina_stream.model.events import Attributes
+from lumina_stream.model.producers import Producer
+from lumina_stream.model.record import Columns
+from lumina_stream.protocol import SUBPROTOCOL, SUBPROTOCOL_JSON, guards
+
+View: TypeAlias = Literal["events", "traces", "trace", "running"]
+
+
+class _Frame(msgspec.Struct, tag_field="type", gc=False, omit_defaults=True):
+    pass
+
+
+# --- producer -> relay -----------------------------------------------------------------------
+
+
+class Hello(_Frame, tag="hello"):
+    """Open a producer's connection: who it is, and from which seq on it still holds events.
+
+    `nonce` and the process fields tell one incarnation from a clone. `first_seq` is the first
+    unacknowledged seq: what lies between the relay's last and it cannot be had any more.
+    """
+
+    producer_id: str
+    nonce: str
+    first_seq: int
+    service: str = ""
+    resource: Attributes = {}
+    host: str = ""
+    pid: int = 0
+    process_start: int = 0
+    boot_id: str = ""
+    pid_namespace: int = 0
+    wall_ns: int = 0
+    mono_ns: int = 0
+    version: int = 1
+
+
+class Batch(_Frame, tag="batch"):
+    """Consecutive events from `first_seq` on; `events` is a MessagePack array, kept raw."""
+
+    first_seq: int
+    events: msgspec.Raw
+
+
+class Heartbeat(_Frame, tag="heartbeat"):
+    """A sign of life: how many events were admitted so far, and both clocks."""
+
+    admitted: int
+    wall_ns: int = 0
+    mono_ns: int = 0
+
+
+class Bye(_Frame, tag="bye"):
+    """The producer ends; `last_seq` is its last event."""
+
+    last_seq: int
+
+
+# --- relay -> producer -----------------------------------------------------------------------
+
+
+class Welcome(_Frame, tag="welcome"):
+    """Answer to `hello`: the last seq stored, and what the relay takes."""
+
+    last_seq: int
+    relay_id: str = ""
+    frame_bytes: int = 0
+    frame_events: int = 0
+    heartbeat_s: float = 0.0
+
+
+class Ack(_Frame, tag="ack"):
+    """All events up to and including `upto` are stored."""
+
+    upto: int
+
+
+class Nack(_Frame, tag="nack"):
+    """A gap: go on from `expected`."""
+
+    expected: int
+
+
+class Throttle(_Frame, tag="throttle"):
+    """Send nothing for `pause_s` seconds."""
+
+    pause_s: float
+
+
+class Inspect(_Frame, tag="inspect"):
+    """Reserved: ask for an open span's stack."""
+
+    span_id: str
+
+
+class Error(_Frame, tag="error"):
+    """Say why the connection ends. `new_identity`: take a new producer id and come back."""
+
+    message: str
+    code: str = "error"
+    new_identity: bool = False
+
+
+# --- consumer -> relay -----------------------------------------------------------------------
+
+
+class Filter(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Select traces. `name` is a glob over the root's name; None selects all."""
+
+    service: str | None = None
+    trace_id: str | None = None
+    name: str | None = None
+    state: str | None = None
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """Where a consumer stands: an offset of the log, and the epoch in which it learned it."""
+
+    epoch: str
+    offset: int
+
+
+class Subscribe(_Frame, tag="subscribe"):
+    """Ask for a view. With a valid `cursor` it goes on from there; else it starts
+
+    with what arrived since `since_ns`, or with a snapshot of the open traces, or (`snapshot=False`)
+    with what comes next.
+    """
+
+    view: View = "events"
+    filter: Filter = Filter()
+    cursor: Cursor | None = None
+    since_ns: int | None = None
+    snapshot: bool = True
+
+
+# --- relay -> consumer -----------------------------------------------------------------------
+
+
+class Subscribed(_Frame, tag="subscribed"):
+    """Answer to `subscribe`. `recovered`: it goes on from the cursor; else drop what you have."""
+
+    recovered: bool
+    epoch: str
+    offset: int
+    relay_ns: int = 0
+
+
+class LossRecord(msgspec.Struct, frozen=True, array_like=True):
+    """A loss on a trace: its stamp, how many events, why, and whether the count is exact."""
+
+    stamp: tuple[int, str, int]
+    count: int
+    reason: str
+    exact: bool
+
+
+class Snapshot(_Frame, tag="snapshot"):
+    """A piece of a snapshot at `offset`: some spans of one trace, or (`trace_id` empty) producers only.
+
+    `done` marks the last piece of the whole snapshot.
+    """
+
+    offset: int
+    trace_id: str = ""
+    spans: Columns | None = None
+    producers: tuple[Producer, ...] = ()
+    truncated: dict[str, int] = {}
+    losses: tuple[LossRecord, ...] = ()
+    done: bool = False
+
+
+class WireFact(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """One event of a batch of facts."""
+
+    offset: int
+    seq: int
+    event: msgspec.Raw
+
+
+class FactBatch(_Frame, tag="batch"):
+    """Facts of one producer, in the order of the log; all the consumer's view has up to `upto`."""
+
+    upto: int
+    producer_id: str
+    service: str
+    facts: tuple[WireFact, ...]
+
+
+class TraceSummary(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One line of a list of traces. `duration_ns` is None while it runs; `start_ns` 0 if unknown."""
+
+    trace_id: str
+    name: str
+    service: str
+    state: str
+    start_ns: int
+    duration_ns: int | None
+    spans: int
+    open: int
+    errors: int
+    kind: str | None = None
+    services: tuple[str, ...] = ()
+    missing: int = 0
+    lost: int = 0
+    truncated: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    last_ns: int = 0
+
+
+class Summaries(_Frame, tag="traces"):
+    """The traces that changed since the last one."""
+
+    upto: int
+    traces: tuple[TraceSummary, ...]
+
+
+class OpenSpan(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A running span of any trace."""
+
+    trace_id: str
+    span_id: str
+    name: str
+    kind: str | None
+    service: str
+    start_ns: int
+    last_ns: int
+
+
+class Running(_Frame, tag="running"):
+    """The open spans of all traces, longest-running first; `total` counts those not listed too."""
+
+    upto: int
+    spans: tuple[OpenSpan, ...]
+    total: int
+
+
+class Removed(_Frame, tag="removed"):
+    """These traces are no longer in the view."""
+
+    upto: int
+    trace_ids: tuple[str, ...]
+
+
+class Progress(_Frame, tag="progress"):
+    """Nothing new for you up to `offset`; `relay_ns` is the relay's clock."""
+
+    offset: int
+    relay_ns: int = 0
+
+
+class Skip(_Frame, tag="skip"):
+    """What lies between is not coming: too slow, or no longer kept. A snapshot follows."""
+
+    from_offset: int
+    to_offset: int
+
+
+ProducerFrame: TypeAlias = Hello | Batch | Heartbeat | Bye
+RelayToProducer: TypeAlias = Welcome | Ack | Nack | Throttle | Inspect | Error
+RelayToConsumer: TypeAlias = (
+    Subscribed | Snapshot | FactBatch | Summaries | Running | Removed | Progress | Skip | Error
+)
+AnyFrame: TypeAlias = ProducerFrame | RelayToProducer | Subscribe | RelayToConsumer
+
+
+class Wire(Protocol):
+    """Encode and decode frames in one of the two encodings.
+
+    Decoding raises `RemoteProtocolError` on anything that is no such frame.
+    """
+
+    subprotocol: str
+
+    def encode(self, frame: AnyFrame) -> bytes | str: ...
+
+    def producer_frame(self, data: bytes | str) -> ProducerFrame: ...
+
+    def relay_to_producer(self, data: bytes | str) -> RelayToProducer: ...
+
+    def subscribe(self, data: bytes | str) -> Subscribe: ...
+
+    def relay_to_consumer(self, data: bytes | str) -> RelayToConsumer: ...
+
+
+class _Binary:
+    subprotocol = SUBPROTOCOL
+
+    _encode = msgspec.msgpack.Encoder().encode
+    _producer = msgspec.msgpack.Decoder(ProducerFrame)
+    _to_producer = msgspec.msgpack.Decoder(RelayToProducer)
+    _subscribe = msgspec.msgpack.Decoder(Subscribe)
+    _to_consumer = msgspec.msgpack.Decoder(RelayToConsumer)
+
+    def encode(self, frame: AnyFrame) -> bytes:
+        return self._encode(frame)
+
+    def producer_frame(self, data: bytes | str) -> ProducerFrame:
+        return self._decode(self._producer, data)
+
+    def relay_to_producer(self, data: bytes | str) -> RelayToProducer:
+        return self._decode(self._to_producer, data)
+
+    def subscribe(self, data: bytes | str) -> Subscribe:
+        return self._decode(self._subscribe, data)
+
+    def relay_to_consumer(self, data: bytes | str) -> RelayToConsumer:
+        return self._decode(self._to_consumer, data)
+
+    def _decode(self, decoder: msgspec.msgpack.Decoder[Any], data: bytes | str) -> Any:
+        if isinstance(data, str):
+            raise RemoteProtocolError("lumina.v1 takes binary frames; got text", code=1003)
+        guards.check_frame(data)
+        try:
+            return decoder.decode(data)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise RemoteProtocolError(f"not a frame of lumina.v1: {error}", code=1007) from None
+
+
+class _Json:
+    subprotocol = SUBPROTOCOL_JSON
+
+    _encode = msgspec.json.Encoder().encode
+    _producer = msgspec.json.Decoder(ProducerFrame)
+    _to_producer = msgspec.json.Decoder(RelayToProducer)
+    _subscribe = msgspec.json.Decoder(Subscribe)
+    _to_consumer = msgspec.json.Decoder(RelayToConsumer)
+    _events = msgspec.json.Decoder(list[msgspec.Raw])
+
+    def encode(self, frame: AnyFrame) -> str:
+        match frame:
+            case FactBatch():
+                facts = tuple(
+                    WireFact(f.offset, f.seq, msgspec.Raw(codec.encode_json(codec.decode(f.event))))
+                    for f in frame.facts
+                )
+                frame = msgspec.structs.replace(frame, facts=facts)
+            case Batch():
+                raws = [
+                    codec.encode_json(codec.decode(raw)) for raw in codec.split_array(frame.events)
+                ]
+                frame = Batch(frame.first_seq, msgspec.Raw(b"[" + b",".join(raws) + b"]"))
+            case Snapshot(spans=Columns()) | Hello():
+                return self._encode(codec.tag_value(msgspec.to_builtins(frame))).decode()
+            case _:
+                pass
+        return self._encode(frame).decode()
+
+    def producer_frame(self, data: bytes | str) -> ProducerFrame:
+        frame: ProducerFrame = self._decode(self._producer, data)
+        if isinstance(frame, Batch):
+            try:
+                events = [
+                    _repack(codec.decode_json(bytes(raw)))
+                    for raw in self._events.decode(frame.events)
+                ]
+            except (msgspec.DecodeError, DecodeError) as error:
+                raise RemoteProtocolError(
+                    f"events are not a JSON array of events: {error}", code=1007
+                ) from None
+            return Batch(frame.first_seq, msgspec.Raw(codec.join_array(events)))
+        return frame
+
+    def relay_to_producer(self, data: bytes | str) -> RelayToProducer:
+        return self._decode(self._to_producer, data)
+
+    def subscribe(self, data: bytes | str) -> Subscribe:
+        return self._decode(self._subscribe, data)
+
+    def relay_to_consumer(self, data: bytes | str) -> RelayToConsumer:
+        frame: RelayToConsumer = self._decode(self._to_consumer, data)
+        if isinstance(frame, FactBatch):
+            facts = tuple(
+                WireFact(f.offset, f.seq, msgspec.Raw(_repack(codec.decode_json(bytes(f.event)))))
+                for f in frame.facts
+            )
+            return msgspec.structs.replace(frame, facts=facts)
+        if isinstance(frame, Snapshot) and frame.spans is not None:
+            columns = tuple(codec.untag(column) for column in frame.spans.columns)
+            return msgspec.structs.replace(frame, spans=Columns(frame.spans.count, columns))
+        return frame
+
+    def _decode(self, decoder: msgspec.json.Decoder[Any], data: bytes | str) -> Any:
+        guards.check_json(data)
+        try:
+            return decoder.decode(data)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise RemoteProtocolError(
+                f"not a frame of lumina.v1.json: {error}", code=1007
+            ) from None
+
+
+def _repack(event: Any) -> bytes:
+    return event.raw if hasattr(event, "raw") else codec.encode(event)
+
+
+BINARY: Wire = _Binary()
+JSON: Wire = _Json()
+
+
+def wire_for(subprotocol: str | None) -> Wire:
+    """Return the encoding of a negotiated subprotocol; binary if none was asked for."""
+    return JSON if subprotocol == SUBPROTOCOL_JSON else BINARY

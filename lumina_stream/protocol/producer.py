@@ -1,0 +1,234 @@
+"""The producer's side: numbers events, keeps what is not acknowledged, resends what must be.
+
+Sans-I/O. The shell calls `connected()`, sends what it returns, feeds every received message to
+`receive()`, sends what `next_batch()` gives while it gives something, and calls `disconnected()`.
+"""
+
+from collections import deque
+from typing import TypeAlias
+
+import msgspec
+
+from lumina_stream.model import codec, limits
+from lumina_stream.model.errors import RemoteProtocolError
+from lumina_stream.protocol import frames
+
+
+class Welcomed(msgspec.Struct, frozen=True):
+    """The relay knows us: heartbeats are due every `heartbeat_s` seconds."""
+
+    heartbeat_s: float
+    relay_id: str
+
+
+class Acknowledged(msgspec.Struct, frozen=True):
+    """Events up to `upto` are stored; `released_bytes` of the queue's bound are free again."""
+
+    upto: int
+    released_bytes: int
+
+
+class Throttled(msgspec.Struct, frozen=True):
+    """The relay asks for silence."""
+
+    pause_s: float
+
+
+class Rewound(msgspec.Struct, frozen=True):
+    """The relay saw a gap: events from `expected` on go out again."""
+
+    expected: int
+
+
+class IdentityTaken(msgspec.Struct, frozen=True):
+    """Another incarnation holds our producer id: take a new one (`rename`) and reconnect."""
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The relay ends the connection and says why."""
+
+    code: str
+    message: str
+
+
+Signal: TypeAlias = Welcomed | Acknowledged | Throttled | Rewound | IdentityTaken | Refused
+
+
+class _Sent(msgspec.Struct, gc=False):
+    first_seq: int
+    events: list[bytes]
+    size: int
+
+
+class ProducerSession:
+    """Own seq and acknowledgement of one producer over any number of connections."""
+
+    def __init__(self, hello: frames.Hello) -> None:
+        self._hello = hello
+        self._numbered = 0
+        self._acked = 0
+        self._unsent: deque[bytes] = deque()
+        self._sent: deque[_Sent] = deque()
+        self._in_flight = 0
+        self._kept_bytes = 0
+        self._frame_bytes = limits.FRAME_BYTES
+        self._frame_events = limits.FRAME_EVENTS
+        self.welcomed = False
+        """Whether the present connection got its `welcome`."""
+
+    @property
+    def producer_id(self) -> str:
+        """Return the id under which events are numbered."""
+        return self._hello.producer_id
+
+    @property
+    def last_seq(self) -> int:
+        """Return the seq of the last event that was numbered."""
+        return self._numbered
+
+    @property
+    def acked(self) -> int:
+        """Return the last seq that the relay has stored."""
+        return self._acked
+
+    @property
+    def unacknowledged(self) -> int:
+        """Return how many numbered events are not acknowledged."""
+        return self._numbered - self._acked
+
+    @property
+    def kept_bytes(self) -> int:
+        """Return the bytes of the unacknowledged events, overhead included."""
+        return self._kept_bytes
+
+    @property
+    def can_send(self) -> bool:
+        """Tell whether `next_batch` would give something now."""
+        return self.welcomed and bool(self._unsent) and self._in_flight < limits.IN_FLIGHT_BYTES
+
+    def add(self, event: bytes) -> int:
+        """Number an encoded event and keep it until it is acknowledged; return its seq."""
+        self._unsent.append(event)
+        self._numbered += 1
+        self._kept_bytes += len(event) + limits.EVENT_OVERHEAD
+        return self._numbered
+
+    def connected(self, wall_ns: int, mono_ns: int) -> bytes:
+        """Start a new connection; return the `hello` to send first."""
+        self._rewind()
+        self.welcomed = False
+        hello = msgspec.structs.replace(
+            self._hello, first_seq=self._acked + 1, wall_ns=wall_ns, mono_ns=mono_ns
+        )
+        return codec.encode(hello)
+
+    def disconnected(self) -> None:
+        """Say that the connection is gone: what was sent and not acknowledged will go out again."""
+        self.welcomed = False
+        self._rewind()
+
+    def receive(self, data: bytes | str) -> list[Signal]:
+        """Take in one message; return what follows. Raises `RemoteProtocolError`."""
+        frame = frames.BINARY.relay_to_producer(data)
+        match frame:
+            case frames.Welcome():
+                return self._welcome(frame)
+            case frames.Ack():
+                return self._acknowledge(frame.upto)
+            case frames.Nack():
+                return self._nack(frame.expected)
+            case frames.Throttle():
+                return [Throttled(min(max(frame.pause_s, 0.0), 60.0))]
+            case frames.Inspect():
+                return []  # reserved: a relay may ask, nothing is promised
+            case frames.Error():
+                if frame.new_identity:
+                    return [IdentityTaken()]
+                return [Refused(frame.code, frame.message)]
+
+    def next_batch(self) -> bytes | None:
+        """Return the next `batch` to send; None when there is none, or enough is in flight."""
+        if not self.can_send:
+            return None
+        first_seq = self._numbered - len(self._unsent) + 1
+        events: list[bytes] = []
+        size = 0
+        unsent = self._unsent
+        while unsent and len(events) < self._frame_events:
+            following = size + len(unsent[0])
+            if events and following > self._frame_bytes:
+                break
+            size = following
+            events.append(unsent.popleft())
+        self._sent.append(_Sent(first_seq, events, size))
+        self._in_flight += size
+        return codec.encode(frames.Batch(first_seq, msgspec.Raw(codec.join_array(events))))
+
+    def heartbeat(self, queued: int, wall_ns: int, mono_ns: int) -> bytes:
+        """Return a `heartbeat`; `queued` counts events admitted and not numbered yet."""
+        return codec.encode(frames.Heartbeat(self._numbered + queued, wall_ns, mono_ns))
+
+    def bye(self) -> bytes:
+        """Return the `bye` that ends this producer."""
+        return codec.encode(frames.Bye(self._numbered))
+
+    def rename(self, producer_id: str, nonce: str) -> None:
+        """Take a new identity: what is not acknowledged is numbered anew from 1."""
+        self._rewind()
+        self._hello = msgspec.structs.replace(self._hello, producer_id=producer_id, nonce=nonce)
+        self._numbered = len(self._unsent)
+        self._acked = 0
+        self.welcomed = False
+
+    def _welcome(self, frame: frames.Welcome) -> list[Signal]:
+        if frame.last_seq > self._numbered:
+            raise RemoteProtocolError(
+                f"the relay has seq {frame.last_seq} of us, we are at {self._numbered}"
+            )
+        signals: list[Signal] = []
+        if frame.last_seq > self._acked:
+            signals += self._acknowledge(frame.last_seq)
+        self.welcomed = True
+        # Room for the frame's own fields around the events.
+        self._frame_bytes = max(1024, (frame.frame_bytes or limits.FRAME_BYTES) - 64)
+        self._frame_events = frame.frame_events or limits.FRAME_EVENTS
+        signals.append(Welcomed(frame.heartbeat_s or limits.HEARTBEAT_S, frame.relay_id))
+        return signals
+
+    def _acknowledge(self, upto: int) -> list[Signal]:
+        if upto > self._numbered:
+            raise RemoteProtocolError(f"an ack of seq {upto}, we are at {self._numbered}")
+        if upto <= self._acked:
+            return []
+        released = 0
+        while self._acked < upto and self._sent:
+            head = self._sent[0]
+            stored = min(upto - self._acked, len(head.events))
+            taken = sum(map(len, head.events[:stored]))
+            released += taken + stored * limits.EVENT_OVERHEAD
+            self._in_flight -= taken
+            self._acked += stored
+            if stored == len(head.events):
+                self._sent.popleft()
+            else:
+                self._sent[0] = _Sent(
+                    head.first_seq + stored, head.events[stored:], head.size - taken
+                )
+        while self._acked < upto:  # stored over an earlier connection, its ack lost
+            released += len(self._unsent.popleft()) + limits.EVENT_OVERHEAD
+            self._acked += 1
+        self._kept_bytes -= released
+        return [Acknowledged(upto, released)]
+
+    def _nack(self, expected: int) -> list[Signal]:
+        if expected - 1 > self._numbered:
+            raise RemoteProtocolError(f"a nack of seq {expected}, we are at {self._numbered}")
+        signals = self._acknowledge(expected - 1)
+        self._rewind()
+        signals.append(Rewound(max(expected, self._acked + 1)))
+        return signals
+
+    def _rewind(self) -> None:
+        while self._sent:
+            self._unsent.extendleft(reversed(self._sent.pop().events))
+        self._in_flight = 0

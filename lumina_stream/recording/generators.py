@@ -1,0 +1,115 @@
+"""Spans around generators: current only while the generator's own frame runs.
+
+Between two items the consumer's code runs, in the same context; there the span must not be
+current, or spans of the consumer would hang below it, and two interleaved generators below each
+other. The span starts with the first item, and ends with exhaustion, close, error or collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Any, TypeAlias
+
+from lumina_stream.recording.context import current
+from lumina_stream.recording.span import Span
+
+Begin: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], "Span | None"]
+
+
+def wrap_generator(function: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
+    """Return a generator function that runs `function`'s generators inside spans."""
+
+    def generate(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        span = begin(args, kwargs)
+        if span is None:
+            bare: Generator[Any, Any, Any] = function(*args, **kwargs)
+            return (yield from bare)
+        inside: Span | None = span
+        try:
+            inner: Generator[Any, Any, Any] = function(*args, **kwargs)
+            step: Callable[[], Any] = lambda: next(inner)  # noqa: E731
+            while True:
+                outside = current.get()
+                current.set(inside)
+                try:
+                    item = step()
+                except StopIteration as stop:
+                    span._finish(None)  # pyright: ignore[reportPrivateUsage]
+                    return stop.value
+                finally:
+                    inside = current.get()
+                    current.set(outside)
+                try:
+                    sent = yield item
+                except GeneratorExit:
+                    outside = current.get()
+                    current.set(inside)
+                    try:
+                        inner.close()
+                    finally:
+                        current.set(outside)
+                    raise
+                except BaseException as error:
+                    step = _thrower(inner, error)
+                else:
+                    step = _sender(inner, sent)
+        except BaseException as error:
+            span._finish(error)  # pyright: ignore[reportPrivateUsage]
+            raise
+
+    return generate
+
+
+def wrap_async_generator(function: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
+    """Return an async generator function that runs `function`'s generators inside spans."""
+
+    async def generate(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        span = begin(args, kwargs)
+        inner: AsyncGenerator[Any, Any] = function(*args, **kwargs)
+        inside: Span | None = span if span is not None else current.get()
+        sent: Any = None
+        thrown: BaseException | None = None
+        try:
+            while True:
+                outside = current.get()
+                current.set(inside)
+                try:
+                    if thrown is not None:
+                        item = await inner.athrow(thrown)
+                    else:
+                        item = await inner.asend(sent)
+                except StopAsyncIteration:
+                    break
+                finally:
+                    inside = current.get()
+                    current.set(outside)
+                thrown = None
+                try:
+                    sent = yield item
+                except GeneratorExit:
+                    outside = current.get()
+                    current.set(inside)
+                    try:
+                        await inner.aclose()
+                    finally:
+                        current.set(outside)
+                    raise
+                except BaseException as error:
+                    thrown = error
+        except BaseException as error:
+            if span is not None:
+                span._finish(error)  # pyright: ignore[reportPrivateUsage]
+            raise
+        else:
+            if span is not None:
+                span._finish(None)  # pyright: ignore[reportPrivateUsage]
+
+    return generate
+
+
+def _sender(inner: Generator[Any, Any, Any], value: Any) -> Callable[[], Any]:
+    return lambda: inner.send(value)
+
+
+def _thrower(inner: Generator[Any, Any, Any], error: BaseException) -> Callable[[], Any]:
+    return lambda: inner.throw(error)

@@ -1,0 +1,365 @@
+"""What all spans of a program share: ids, clock, limits, redaction, sampling and the queue.
+
+`Recorder` turns a call's arguments into one encoded event. Nothing here raises into the program: a
+fault of ours is counted, and the event that it cost is counted as lost.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from lumina_stream.model import limits as limit_values
+from lumina_stream.model.clock import Clock
+from lumina_stream.model.codec import encode
+from lumina_stream.model.events import (
+    AttributeSet,
+    AttributesSet,
+    ErrorInfo,
+    EventAdded,
+    Link,
+    SpanEnded,
+    SpanStarted,
+    SpanUpdated,
+    Status,
+)
+from lumina_stream.model.ids import IdGenerator, RandomIds, is_span_id, is_trace_id
+from lumina_stream.model.limits import DEFAULT_LIMITS, Limits
+from lumina_stream.recording import sampling
+from lumina_stream.recording.queue import EventQueue
+from lumina_stream.recording.redaction import DEFAULT, Redaction, Redactions
+from lumina_stream.recording.values import Cleaner, cut_text, type_of
+
+
+class Recorder:
+    """Encode and admit the events of one producer."""
+
+    __slots__ = (
+        "capture_content",
+        "closed",
+        "faults",
+        "ids",
+        "last_fault",
+        "late_calls",
+        "limits",
+        "max_attributes",
+        "new_span_id",
+        "new_trace_id",
+        "now",
+        "plain_keys",
+        "producer_id",
+        "queue",
+        "redactions",
+        "sample_bound",
+        "service",
+        "string_length",
+        "texts_pass",
+        "unsampled",
+    )
+
+    def __init__(
+        self,
+        queue: EventQueue,
+        *,
+        producer_id: str,
+        service: str = "",
+        limits: Limits = DEFAULT_LIMITS,
+        redaction: Redaction = DEFAULT,
+        sample_rate: float = 1.0,
+        capture_content: bool = True,
+        ids: IdGenerator | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.queue = queue
+        self.producer_id = producer_id
+        self.service = service
+        self.limits = limits
+        self.string_length = limits.string_length
+        self.max_attributes = limits.attributes
+        self.redactions = Redactions(redaction)
+        self.plain_keys = self.redactions.plain_keys
+        self.texts_pass = self.redactions.texts_pass
+        self.sample_bound = sampling.threshold(sample_rate)
+        self.capture_content = capture_content
+        self.ids = RandomIds() if ids is None else ids
+        self.new_trace_id = self.ids.trace_id
+        self.new_span_id = self.ids.span_id
+        self.now: Callable[[], int] = (clock or Clock()).now
+        self.closed = False
+        """Whether this recorder belongs to a parent process: it drops everything, uncounted."""
+        self.faults = 0
+        self.last_fault = ""
+        self.late_calls = 0
+        """Calls on spans that had ended."""
+        self.unsampled = 0
+        """Roots that were not sampled."""
+
+    # --- one event each; they return whether it was admitted -----------------------------------
+
+    def span_started(
+        self,
+        trace_id: str,
+        span_id: str,
+        name: str,
+        parent_id: str | None,
+        kind: str | None,
+        attributes: Mapping[str, Any],
+        links: tuple[Link, ...],
+        remote_parent: bool,
+    ) -> tuple[bool, set[str] | None]:
+        """Record a start; return whether it was admitted, and the attribute keys it set."""
+        time_ns = self.now()
+        keys: set[str] | None = None
+        try:
+            marks: dict[str, str] = {}
+            if type(name) is not str or len(name) > 64 or not self.texts_pass or not name.isascii():
+                name = self._name(name, "@name", marks)
+            if kind is not None and (type(kind) is not str or len(kind) > 64):
+                kind = self._name(kind, "@kind", marks)
+            plain: dict[str, Any] = {}
+            if attributes:
+                plain = self.attributes(attributes, marks, keys := set())
+            event = SpanStarted(
+                trace_id,
+                span_id,
+                time_ns,
+                name,
+                parent_id,
+                kind,
+                plain,
+                links,
+                remote_parent,
+                marks or None,
+            )
+            data = self._encode(event)
+        except Exception as error:
+            self.fault(error)
+            data = b""
+        return self._admit(data, self.queue.starts_bound, "span_started", trace_id, time_ns), keys
+
+    def attribute_set(
+        self, trace_id: str, span_id: str, key: Any, value: Any, keys: set[str]
+    ) -> None:
+        """Record one attribute the careful way: any key, any value."""
+        time_ns = self.now()
+        data = b""
+        try:
+            marks: dict[str, str] = {}
+            plain = self.attributes({key: value}, marks, keys)
+            if plain:
+                ((key, value),) = plain.items()
+                event = AttributeSet(trace_id, span_id, time_ns, key, value, marks or None)
+                data = self._encode(event)
+            else:  # beyond the limit of distinct keys
+                self._lose("attribute_set", trace_id, time_ns, "attribute_limit")
+                return
+        except Exception as error:
+            self.fault(error)
+        self._admit(data, self.queue.attributes_bound, "attribute_set", trace_id, time_ns)
+
+    def attributes_set(
+        self, trace_id: str, span_id: str, attributes: Mapping[str, Any], keys: set[str]
+    ) -> None:
+        """Record several attributes as one event."""
+        time_ns = self.now()
+        data = b""
+        try:
+            marks: dict[str, str] = {}
+            plain = self.attributes(attributes, marks, keys)
+            data = self._encode(AttributesSet(trace_id, span_id, time_ns, plain, marks or None))
+        except Exception as error:
+            self.fault(error)
+        self._admit(data, self.queue.attributes_bound, "attributes_set", trace_id, time_ns)
+
+    def event_added(
+        self, trace_id: str, span_id: str, name: str, attributes: Mapping[str, Any]
+    ) -> None:
+        """Record an event of a span."""
+        time_ns = self.now()
+        data = b""
+        try:
+            marks: dict[str, str] = {}
+            name = self._name(name, "@name", marks)
+            plain = self.attributes(attributes, marks, set()) if attributes else {}
+            data = self._encode(EventAdded(trace_id, span_id, time_ns, name, plain, marks or None))
+        except Exception as error:
+            self.fault(error)
+        self._admit(data, self.queue.attributes_bound, "event_added", trace_id, time_ns)
+
+    def span_updated(
+        self, trace_id: str, span_id: str, name: str | None, links: tuple[Link, ...]
+    ) -> str | None:
+        """Record another name or further links; return the name as recorded."""
+        time_ns = self.now()
+        data = b""
+        try:
+            if name is not None:
+                name = self._name(name, "@name", {})
+            data = self._encode(SpanUpdated(trace_id, span_id, time_ns, name, links))
+        except Exception as error:
+            self.fault(error)
+        self._admit(data, self.queue.attributes_bound, "span_updated", trace_id, time_ns)
+        return name
+
+    def span_ended(
+        self,
+        trace_id: str,
+        span_id: str,
+        status: Status,
+        error: ErrorInfo | None,
+        name: str | None,
+        time_ns: int,
+    ) -> None:
+        """Record an end."""
+        data = b""
+        try:
+            data = self._encode(SpanEnded(trace_id, span_id, time_ns, status, error, name))
+        except Exception as fault:
+            self.fault(fault)
+        self._admit(data, self.queue.ends_bound, "span_ended", trace_id, time_ns)
+
+    # --- parts ---------------------------------------------------------------------------------
+
+    def attributes(
+        self, attributes: Mapping[str, Any], marks: dict[str, str], keys: set[str]
+    ) -> dict[str, Any]:
+        """Return attributes as plain data, redacted and within the limits; their keys join `keys`."""
+        plain: dict[str, Any] = {}
+        cleaner: Cleaner | None = None
+        plain_keys, length = self.plain_keys, self.string_length
+        for key, given in attributes.items():
+            kind = type_of(given)
+            if (
+                type_of(key) is str
+                and plain_keys.get(key)
+                and (
+                    (kind is str and len(given) <= length and self.texts_pass and given.isascii())
+                    or kind is bool
+                    or (kind is int and -(2**63) <= given < 2**63)
+                    or (kind is float and given * 0.0 == 0.0)
+                )
+            ):
+                name, value = key, given
+            else:
+                if cleaner is None:
+                    cleaner = Cleaner(self.limits)
+                name = cleaner.key(key)
+                value = self.redactions.value(name, cleaner.clean(given, name), cleaner.marks)
+            if name not in keys:
+                if len(keys) >= self.max_attributes:
+                    marks["@attributes"] = f"cut:{len(attributes)}"
+                    continue
+                keys.add(name)
+            plain[name] = value
+        if cleaner is not None:
+            marks.update(cleaner.marks)
+        return plain
+
+    def links(self, links: Iterable[Any]) -> tuple[Link, ...]:
+        """Return links to spans, span contexts or pairs of ids; what is none of these is left out."""
+        found: list[Link] = []
+        for given in links:
+            target: Any = given
+            attributes: Mapping[str, Any] = {}
+            if type_of(given) is tuple and len(given) == 2 and isinstance(given[1], Mapping):
+                target, attributes = given
+            if isinstance(target, Link):
+                found.append(target)
+                continue
+            trace_id, span_id = getattr(target, "trace_id", None), getattr(target, "span_id", None)
+            if not (isinstance(trace_id, str) and isinstance(span_id, str)):
+                continue
+            if is_trace_id(trace_id) and is_span_id(span_id) and len(found) < self.limits.links:
+                found.append(Link(trace_id, span_id, self.attributes(attributes, {}, set())))
+        return tuple(found)
+
+    def error_info(self, error: BaseException) -> ErrorInfo:
+        """Describe an exception; never raises, whatever its `__str__` does."""
+        kind = type(error)
+        name = (
+            kind.__qualname__
+            if kind.__module__ == "builtins"
+            else f"{kind.__module__}.{kind.__qualname__}"
+        )
+        marks: dict[str, str] = {}
+        try:
+            message, _ = cut_text(str(error), limit_values.MESSAGE_LENGTH)
+        except Exception as fault:
+            message = f"<{type(fault).__name__} while reading the message>"
+        try:
+            lines = traceback.format_exception(error, limit=50)
+            stack = "".join(lines)
+        except Exception as fault:
+            stack = f"<{type(fault).__name__} while reading the stack trace>"
+        if len(stack) > self.limits.stack_length:  # its end says where it was raised
+            stack = f"… {len(stack) - self.limits.stack_length} characters …\n{stack[-self.limits.stack_length :]}"
+        stack, _ = cut_text(stack, len(stack))
+        return ErrorInfo(
+            name,
+            self.redactions.text("@error.message", message, marks),
+            self.redactions.text("@error.stacktrace", stack, marks),
+        )
+
+    def fault(self, error: BaseException) -> None:
+        """Count a fault of our own."""
+        self.faults += 1
+        self.last_fault = f"{type(error).__name__}: {error}"[:500]
+
+    def refused(self, event_type: str, trace_id: str) -> None:
+        """Count a call on a span whose start was refused."""
+        self._lose(event_type, trace_id, self.now(), "queue_full")
+
+    def _name(self, name: Any, path: str, marks: dict[str, str]) -> str:
+        if type(name) is not str:
+            cleaner = Cleaner(self.limits)
+            name = str(cleaner.clean(name, path))
+            marks[path] = "converted:str"
+        name, cut = cut_text(name, limit_values.NAME_LENGTH)
+        if cut:
+            marks[path] = cut
+        return self.redactions.text(path, name, marks)
+
+    def _encode(self, event: Any) -> bytes:
+        data = encode(event)
+        if len(data) > self.limits.event_bytes:
+            data = encode(_shrunk(event, len(data)))
+        return data
+
+    def _admit(self, data: bytes, bound: int, event_type: str, trace_id: str, time_ns: int) -> bool:
+        if data and self.queue.admit(data, bound):
+            return True
+        if not self.closed:
+            self._lose(event_type, trace_id, time_ns, "queue_full" if data else "not_encodable")
+        return False
+
+    def _lose(self, event_type: str, trace_id: str, time_ns: int, reason: str) -> None:
+        if not self.closed:
+            self.queue.losses.count(event_type, trace_id, time_ns, reason)
+            if self.queue.idle:
+                self.queue.idle = False
+                self.queue.wake()
+
+
+def _shrunk(event: Any, size: int) -> Any:
+    """Return an event that is too large with its attributes left out, marked with their size."""
+    mark = f"cut:{size} bytes"
+    match event:
+        case SpanStarted() | EventAdded() | AttributesSet():
+            kept: dict[str, Any] = {}
+            room = limit_values.EVENT_BYTES // 2
+            for key, value in event.attributes.items():
+                room -= len(encode(value)) + len(key)
+                if room < 0:
+                    break
+                kept[key] = value
+            event.attributes = kept
+            event.marks = {"@attributes": mark}
+        case AttributeSet():
+            event.value = "…"
+            event.marks = {event.key: mark}
+        case SpanEnded(error=ErrorInfo() as error):
+            event.error = ErrorInfo(error.type, error.message[:1000], error.stacktrace[-4000:])
+        case _:
+            pass
+    return event

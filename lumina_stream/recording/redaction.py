@@ -1,0 +1,148 @@
+"""Hide what must not leave the program: by key, and by patterns in text.
+
+Runs after cutting and before encoding. A redactor that raises hides the value. The shipped patterns
+have no nested repetition, so that they run in linear time on any text.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+import msgspec
+
+HIDDEN = "[redacted]"
+
+SENSITIVE_KEYS = (
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "api_key",
+    "apikey",
+    "private_key",
+    "access_key",
+    "authorization",
+    "cookie",
+    "credential",
+)
+"""Hidden when a key has one of these as a whole word: `db.password`, `X-API-Key`, `accessToken`."""
+
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+
+EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,253}\.[A-Za-z]{2,24}")
+BEARER = re.compile(r"\b(?:[Bb]earer|[Bb]asic) [A-Za-z0-9._~+/=-]{8,2048}")
+API_KEY = re.compile(r"\b(?:sk|pk|rk|ghp|gho|xoxb|xoxp|AKIA|AIza)[-_A-Za-z0-9]{12,256}")
+JWT = re.compile(r"\beyJ[A-Za-z0-9_-]{5,4096}\.[A-Za-z0-9_-]{5,4096}\.[A-Za-z0-9_-]{0,1024}")
+CARD = re.compile(r"\b[0-9]{4}[ -]?[0-9]{4}[ -]?[0-9]{4}[ -]?[0-9]{1,7}\b")
+
+Redactor: TypeAlias = Callable[[str, Any], Any]
+"""Given a key (or `@name`, `@error.message`, ...) and a plain value, return what may leave."""
+
+
+class Redaction(msgspec.Struct, frozen=True):
+    """What to hide. `keys`: whole words of a key; `patterns`: replaced in every text; `function`: has the last word."""
+
+    keys: tuple[str, ...] = SENSITIVE_KEYS
+    patterns: tuple[re.Pattern[str], ...] = ()
+    function: Redactor | None = None
+
+
+DEFAULT = Redaction()
+
+
+def redaction_from(value: "Redaction | Redactor | Iterable[str] | None") -> Redaction:
+    """Return the Redaction that `init(redact=...)` means.
+
+    None hides nothing; a function is added to the default keys; names are hidden beside them.
+    """
+    if value is None:
+        return Redaction(keys=())
+    if isinstance(value, Redaction):
+        return value
+    if callable(value):
+        return Redaction(function=value)
+    if isinstance(value, str):
+        value = (value,)
+    return Redaction(keys=(*SENSITIVE_KEYS, *(str(name).lower() for name in value)))
+
+
+class Redactions:
+    """Apply a Redaction; remembers its verdict of each key."""
+
+    __slots__ = ("_function", "_patterns", "_words", "faults", "plain_keys", "texts_pass")
+
+    def __init__(self, redaction: Redaction) -> None:
+        self._words = tuple(sorted(f"_{'_'.join(_words(key))}_" for key in redaction.keys))
+        self._patterns = redaction.patterns
+        self._function = redaction.function
+        self.texts_pass = not redaction.patterns and redaction.function is None
+        """Whether no text needs a look: only keys decide."""
+        self.plain_keys: dict[str, bool] = {}
+        """Keys judged so far: True for one that passes as it is."""
+        self.faults = 0
+
+    def hides_key(self, key: str) -> bool:
+        """Tell whether everything under this key is hidden."""
+        passes = self.plain_keys.get(key)
+        if passes is None:
+            if len(self.plain_keys) >= 4096:  # keys made of data: keep the memory bounded
+                self.plain_keys.clear()
+            passes = self.plain_keys[key] = not self._is_sensitive(key)
+        return not passes
+
+    def value(self, key: str, value: Any, marks: dict[str, str], path: str | None = None) -> Any:
+        """Return a plain value with what must not leave hidden, at any depth."""
+        path = key if path is None else path
+        if not path.startswith("@") and self.hides_key(key):
+            marks[path] = "redacted"
+            return HIDDEN
+        match value:
+            case dict():
+                return {k: self.value(k, v, marks, f"{path}.{k}") for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            case list():
+                return [self.value(key, v, marks, f"{path}[{i}]") for i, v in enumerate(value)]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            case _:
+                pass
+        if self.texts_pass:
+            return value
+        try:
+            shown = value
+            if isinstance(shown, str):
+                for pattern in self._patterns:
+                    shown = pattern.sub(HIDDEN, shown)
+            if self._function is not None:
+                shown = self._function(key, shown)
+                if not isinstance(shown, str | int | float | bool | None):
+                    shown = str(shown)
+        except Exception:
+            self.faults += 1
+            shown = HIDDEN
+        if shown is not value and shown != value:
+            marks[path] = "redacted"
+        return shown
+
+    def text(self, field: str, text: str, marks: dict[str, str]) -> str:
+        """Return a span's own text (`@name`, `@error.message`, ...) with patterns hidden."""
+        if self.texts_pass or not text:
+            return text
+        hidden = self.value(field, text, marks, field)
+        return hidden if isinstance(hidden, str) else str(hidden)
+
+    def _is_sensitive(self, key: str) -> bool:
+        words = _words(key)
+        if words and (words[-1] == "tokens" or _is_count(words)):
+            return False  # gen_ai.usage.input_tokens is a number of tokens, not a token
+        joined = f"_{'_'.join(words)}_"
+        return any(word in joined for word in self._words)
+
+
+def _is_count(words: list[str]) -> bool:
+    return (
+        len(words) > 1 and words[-2] == "token" and words[-1] in ("count", "limit", "type", "usage")
+    )
+
+
+def _words(key: str) -> list[str]:
+    """Split a key into lower-case words: `X-API-Key`, `api_key`, `apiKey` are all `api key`."""
+    return [word.lower() for word in _WORDS.findall(key)]

@@ -1,0 +1,307 @@
+"""`trace`: a span around a block, or around every call of a function.
+
+One object serves both: used with `with` or `async with` it starts a span, called with a function it
+decorates it. Whether tracing is on is asked when the block is entered or the function is called,
+never when it is decorated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Generator, Iterable, Mapping
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar, cast, overload
+
+import msgspec
+
+from lumina_stream.recording import generators
+from lumina_stream.recording.carriers import SpanContext
+from lumina_stream.recording.context import active, ambient, current, recorder_now
+from lumina_stream.recording.recorder import Recorder
+from lumina_stream.recording.span import CURRENT, OFF, Current, Span, start
+
+P = ParamSpec("P")
+R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
+
+ARGUMENTS = "function.arguments"
+RESULT = "function.result"
+
+
+class Trace(msgspec.Struct):
+    """What `trace(...)` returns: a context manager (sync and async) and a decorator."""
+
+    name: str
+    kind: str | None
+    parent: Span | SpanContext | Current | None
+    root: bool
+    links: Iterable[Any]
+    attributes: Mapping[str, Any] | None
+    capture: bool
+    more: dict[str, Any]
+    span: Span | None = None
+    outer: list[Span | None] | None = None
+
+    def __enter__(self) -> Span:
+        recorder = active.recorder
+        if recorder is None:
+            recorder = recorder_now()
+            if recorder is None:
+                return OFF
+        return self._enter(recorder)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        span = self.span
+        if span is not None:
+            self.span = self.outer.pop() if self.outer else None
+            span.__exit__(kind, error, tb)
+
+    async def __aenter__(self) -> Span:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, tb)
+
+    def __call__(self, function: F) -> F:
+        """Decorate a function, coroutine function, generator or async generator function."""
+        return decorate(function, self)
+
+    def start(self, recorder: Recorder) -> Span:
+        """Start the span; it is not current yet."""
+        try:
+            return start(
+                recorder,
+                self.name,
+                self.kind,
+                self.parent,
+                self.root,
+                self.links,
+                self.attributes,
+                self.more,
+            )
+        except Exception as error:  # never into the program, whatever was handed over
+            recorder.fault(error)
+            return OFF
+
+    def _enter(self, recorder: Recorder) -> Span:
+        span = self.start(recorder)
+        held = self.span
+        if held is not None:  # the same object entered again while it is open
+            if self.outer is None:
+                self.outer = []
+            self.outer.append(held)
+        if span is OFF or span is current.get():  # nothing of its own to end
+            self.span = None
+            return span
+        self.span = span
+        span._make_current()  # pyright: ignore[reportPrivateUsage]
+        return span
+
+
+@overload
+def trace(name: Callable[P, R], /) -> Callable[P, R]: ...
+
+
+@overload
+def trace(
+    name: str,
+    /,
+    *,
+    kind: str | None = None,
+    parent: Span | SpanContext | Current | None = CURRENT,
+    root: bool = False,
+    links: Iterable[Any] = (),
+    attributes: Mapping[str, Any] | None = None,
+    capture: bool = False,
+    **more: Any,
+) -> Trace: ...
+
+
+def trace(
+    name: Any,
+    /,
+    *,
+    kind: str | None = None,
+    parent: Span | SpanContext | Current | None = CURRENT,
+    root: bool = False,
+    links: Iterable[Any] = (),
+    attributes: Mapping[str, Any] | None = None,
+    capture: bool = False,
+    **more: Any,
+) -> Any:
+    """Trace a block (`with trace("name")`, `async with` too) or a function (`@trace`, `@trace("name")`).
+
+    `kind`: llm, retrieval, embedding, rerank, tool, agent, task, http, db, or any other word.
+    `parent`: a Span, or what `extract` returned; None and the default mean the current span.
+    `root`: begin a trace of its own. `links`: spans that this one refers to without being inside
+    them. `attributes` and all further keywords become attributes. `capture`: a decorated function's
+    arguments and result become attributes. Never raises, never waits; neither form suspends.
+    """
+    if type(name) is not str and callable(name):
+        plain = Trace(_function_name(name), kind, parent, root, links, attributes, capture, more)
+        return decorate(name, plain)
+    return Trace(name, kind, parent, root, links, attributes, capture, more)
+
+
+def start_span(
+    name: str,
+    /,
+    *,
+    kind: str | None = None,
+    parent: Span | SpanContext | Current | None = CURRENT,
+    root: bool = False,
+    links: Iterable[Any] = (),
+    attributes: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> Span:
+    """Start a span where no `with` fits; it is never current by itself, and `end()` ends it.
+
+    `with span:` makes it current for a block, and ends it there. Collected unended, it ends as
+    `abandoned`.
+    """
+    recorder = recorder_now()
+    if recorder is None:
+        return OFF
+    return Trace(name, kind, parent, root, links, attributes, False, more).start(recorder)
+
+
+def current_span() -> Span:
+    """Return the span of the code that runs now; outside of any a no-op span, never None."""
+    return current.get() or OFF
+
+
+@contextlib.contextmanager
+def with_attributes(attributes: Mapping[str, Any] | None = None, /, **more: Any) -> Generator[None]:
+    """Give every span that starts inside the block these attributes, in tasks started there too."""
+    around = {**(ambient.get() or {}), **(attributes or {}), **more}
+    token = ambient.set(around)
+    try:
+        yield
+    finally:
+        try:
+            ambient.reset(token)
+        except ValueError:  # left in another task than it was entered: nothing to undo there
+            pass
+
+
+def decorate(function: F, settings: Trace) -> F:
+    """Return the function with a span around each of its calls, of the same sort as it was."""
+    if isinstance(function, staticmethod | classmethod):
+        method = cast("Any", function)
+        return type(method)(decorate(method.__func__, settings))
+    if not settings.name:
+        settings.name = _function_name(function)
+    arguments = _argument_reader(function) if settings.capture else None
+
+    def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span | None:
+        recorder = recorder_now()
+        if recorder is None:
+            return None
+        span = settings.start(recorder)
+        if arguments is not None and recorder.capture_content and span.is_recording:
+            span.set_attribute(ARGUMENTS, arguments(args, kwargs))
+        return None if span is OFF or span is current.get() else span
+
+    def keep(span: Span, result: Any) -> None:
+        if (
+            arguments is not None
+            and active.recorder is not None
+            and active.recorder.capture_content
+        ):
+            span.set_attribute(RESULT, result)
+
+    if inspect.isasyncgenfunction(function):
+        wrapped: Any = generators.wrap_async_generator(function, begin)
+    elif inspect.isgeneratorfunction(function):
+        wrapped = generators.wrap_generator(function, begin)
+    elif inspect.iscoroutinefunction(function):
+
+        async def call_async(*args: Any, **kwargs: Any) -> Any:
+            span = begin(args, kwargs)
+            if span is None:
+                return await function(*args, **kwargs)
+            with span:
+                result = await function(*args, **kwargs)
+                keep(span, result)
+                return result
+
+        wrapped = call_async
+    else:
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            span = begin(args, kwargs)
+            if span is None:
+                return function(*args, **kwargs)
+            span.__enter__()
+            try:
+                result = function(*args, **kwargs)
+            except BaseException as error:
+                span.__exit__(type(error), error, error.__traceback__)
+                raise
+            if inspect.iscoroutine(result):  # as bound methods of client libraries return it
+                span._leave()  # pyright: ignore[reportPrivateUsage]
+                return _await(span, result, keep)
+            keep(span, result)
+            span.__exit__(None, None, None)
+            return result
+
+        wrapped = call
+    return cast("F", _dress(wrapped, function))
+
+
+async def _await(span: Span, coroutine: Any, keep: Callable[[Span, Any], None]) -> Any:
+    with span:
+        result = await coroutine
+        keep(span, result)
+        return result
+
+
+def _dress(wrapped: Any, function: Any) -> Any:
+    try:
+        return functools.wraps(function)(wrapped)
+    except (AttributeError, TypeError):  # a callable without a name
+        return wrapped
+
+
+def _function_name(function: Any) -> str:
+    inner = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    inner = getattr(inner, "__func__", inner)  # pyright: ignore[reportUnknownArgumentType]
+    name = getattr(inner, "__qualname__", None) or type(inner).__qualname__
+    return str(name).rpartition("<locals>.")[2]
+
+
+def _argument_reader(
+    function: Callable[..., Any],
+) -> Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]:
+    """Return what names a call's arguments, `self` and `cls` left out."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return lambda args, kwargs: {**{str(i): value for i, value in enumerate(args)}, **kwargs}
+
+    def read(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError:  # the call itself will say so
+            return {}
+        bound.apply_defaults()
+        named = dict(bound.arguments)
+        for receiver in ("self", "cls"):
+            named.pop(receiver, None)
+        return named
+
+    return read

@@ -1,0 +1,162 @@
+"""Who may do what: tokens, Host and Origin, decided before any route runs. Pure.
+
+Without tokens a relay answers this machine only, and a web page of another origin must not reach it
+through the user's browser: so every request's Host must be a name of ours (a rebinding attack comes
+with its own), and an Origin, if there is one, must be exactly one of ours. A request with a valid
+bearer token was not made by a foreign page, so it needs no Host match.
+"""
+
+import hmac
+import ipaddress
+from collections.abc import Iterable
+from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
+
+import msgspec
+
+from lumina_stream.model.errors import ConfigurationError
+
+Role: TypeAlias = Literal["write", "read"]
+
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+
+class Denied(msgspec.Struct, frozen=True):
+    """Why a request is refused: 401 (who are you), 403 (not you, or not from there)."""
+
+    status: int
+    reason: str
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What decides about a request; header values as they came, None where there is none."""
+
+    role: Role
+    host: str | None
+    origin: str | None
+    authorization: str | None
+    repeated: bool = False
+    """Whether one of these headers came twice."""
+
+
+class Access:
+    """Decide on requests to a relay that listens on `host`:`port`."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        write_token: str | None = None,
+        read_token: str | None = None,
+        allow_hosts: Iterable[str] = (),
+        allow_origins: Iterable[str] = (),
+    ) -> None:
+        if not is_loopback(host) and not (write_token and read_token):
+            raise ConfigurationError(
+                f"refusing to listen on {host}, which other machines can reach, without tokens: "
+                "set LUMINA_TOKEN (or LUMINA_WRITE_TOKEN and LUMINA_READ_TOKEN), "
+                "or listen on 127.0.0.1"
+            )
+        self._write = _encoded(write_token)
+        self._read = _encoded(read_token)
+        names = {name.lower() for name in allow_hosts}
+        own = {*LOOPBACK_NAMES} if is_loopback(host) else set[str]()
+        if not _is_any(host):
+            own.add(_bracketed(host.lower()))
+        self._hosts = names | {f"{name}:{port}" for name in own}
+        if port in (80, 443):
+            self._hosts |= own
+        self._origins = {_origin(origin) for origin in allow_origins}
+        self._origins |= {f"http://{name}:{port}" for name in own}
+        if port == 80:
+            self._origins |= {f"http://{name}" for name in own}
+
+    @property
+    def needs_token(self) -> bool:
+        """Tell whether any role is guarded by a token."""
+        return self._write is not None or self._read is not None
+
+    def decide(self, asked: Asked) -> Denied | None:
+        """Return why a request is refused, None if it may pass."""
+        if asked.repeated:
+            return Denied(403, "a header that must come once came twice")
+        # A page of another origin is refused whatever it knows: the browser may add what it likes.
+        if asked.origin is not None and not self._is_own_origin(asked.origin):
+            return Denied(403, "this origin may not use the relay; see --allow-origin")
+        bearer = _bearer(asked.authorization)
+        if bearer is not None and self.needs_token:
+            return self._by_token(asked.role, bearer)
+        if asked.host is None or not self._is_own_host(asked.host):
+            return Denied(403, "this Host is not one of the relay's; see --allow-host")
+        guarded = self._write if asked.role == "write" else self._read
+        if guarded is not None:
+            return Denied(401, "a token is needed: Authorization: Bearer ...")
+        return None
+
+    def _by_token(self, role: Role, bearer: bytes) -> Denied | None:
+        # Every comparison is made, so that the time says nothing about which one matched.
+        is_write = self._write is not None and hmac.compare_digest(bearer, self._write)
+        is_read = self._read is not None and hmac.compare_digest(bearer, self._read)
+        if not is_write and not is_read:
+            return Denied(401, "the token is wrong")
+        if role == "write" and self._write is not None and not is_write:
+            return Denied(403, "a read token may not write")
+        if role == "read" and self._read is not None and not is_read:
+            return Denied(403, "a write token may not read")
+        return None
+
+    def _is_own_host(self, host: str) -> bool:
+        host = host.strip().lower()
+        if host in self._hosts:
+            return True
+        # `--allow-host name` allows it on every port, as a proxy may answer on another one.
+        name, _, port = host.rpartition(":")
+        return bool(name) and port.isascii() and port.isdigit() and name in self._hosts
+
+    def _is_own_origin(self, origin: str) -> bool:
+        return origin.strip().lower() in self._origins
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address to listen on is reached from this machine only."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_any(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_unspecified
+    except ValueError:
+        return False
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _encoded(token: str | None) -> bytes | None:
+    return token.encode() if token else None
+
+
+def _bearer(authorization: str | None) -> bytes | None:
+    if authorization is None:
+        return None
+    scheme, _, token = authorization.strip().partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    return token.strip().encode("utf-8", "surrogateescape")
+
+
+def _origin(text: str) -> str:
+    """Return an allowed origin as browsers write it; raise `ConfigurationError` if it is none."""
+    parts = urlsplit(text.strip().lower())
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
+        raise ConfigurationError(
+            f"{text!r} is not an origin; write it as https://name or https://name:port"
+        )
+    return f"{parts.scheme}://{parts.netloc}"

@@ -1,0 +1,132 @@
+"""The ASGI application: which path leads where, and the guard in front of every one of them."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from lumina_stream.protocol import SUBPROTOCOL, SUBPROTOCOL_JSON
+from lumina_stream.relay import routes
+from lumina_stream.relay.access import Access, Asked, Denied, Role
+from lumina_stream.relay.streaming import stream
+from lumina_stream.relay.tailing import tail
+
+if TYPE_CHECKING:
+    from lumina_stream.relay.core import Relay
+
+BODY_BYTES = 1 << 20
+"""Largest body of a request that is read at all; none of the routes here needs more."""
+
+_WRITES = ("/v1/stream", "/v1/metrics", "/v1/logs")
+_OPEN = ("/healthz",)
+_GUARDED_HEADERS = (b"host", b"origin", b"authorization")
+
+
+def make_app(relay: "Relay", access: Access) -> ASGIApp:
+    """Return the application of a relay."""
+    own = routes.Routes(relay)
+
+    async def on_stream(websocket: WebSocket) -> None:
+        await stream(relay, websocket, _subprotocol(websocket))
+
+    async def on_tail(websocket: WebSocket) -> None:
+        await tail(relay, websocket, _subprotocol(websocket))
+
+    app = Starlette(
+        routes=[
+            WebSocketRoute("/v1/stream", on_stream),
+            WebSocketRoute("/v1/tail", on_tail),
+            Route("/healthz", own.healthz, methods=["GET"]),
+            Route("/metrics", own.metrics, methods=["GET"]),
+            Route("/v1/traces", own.traces, methods=["GET"]),
+            Route("/v1/traces", own.otlp_traces, methods=["POST"]),
+            Route("/v1/traces/{trace_id}", own.trace, methods=["GET"]),
+            Route("/", own.page, methods=["GET"]),
+        ],
+        max_body_size=BODY_BYTES,
+    )
+    return Guard(app, relay, access)
+
+
+class Guard:
+    """Let a request through to `app` when `Access` says so and the relay is ready."""
+
+    def __init__(self, app: ASGIApp, relay: "Relay", access: Access) -> None:
+        self._app = app
+        self._relay = relay
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or WebSocket."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        denied = self._denied(scope)
+        if denied is not None:
+            await _refuse(denied, scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _denied(self, scope: Scope) -> Denied | None:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path in _OPEN and scope["type"] == "http":
+            return None
+        denied = self._access.decide(_asked(scope, _role(scope, path)))
+        if denied is not None:
+            return denied
+        if not self._relay.ready.is_set():
+            return Denied(503, "the relay is starting: it reads its log; try again in a moment")
+        if scope["type"] == "websocket":
+            offered = scope.get("subprotocols") or []
+            if offered and _choose(offered) is None:
+                return Denied(400, f"the subprotocol must be {SUBPROTOCOL} or {SUBPROTOCOL_JSON}")
+        return None
+
+
+def _role(scope: Scope, path: str) -> Role:
+    if path in _WRITES or (scope["type"] == "http" and scope["method"] not in ("GET", "HEAD")):
+        return "write"
+    return "read"
+
+
+def _asked(scope: Scope, role: Role) -> Asked:
+    found: dict[bytes, str] = {}
+    repeated = False
+    for name, value in scope["headers"]:
+        if name in _GUARDED_HEADERS:
+            repeated = repeated or name in found
+            found[name] = value.decode("latin-1")
+    return Asked(
+        role, found.get(b"host"), found.get(b"origin"), found.get(b"authorization"), repeated
+    )
+
+
+async def _refuse(denied: Denied, scope: Scope, receive: Receive, send: Send) -> None:
+    headers: Mapping[str, str] = {}
+    if denied.status == 401:
+        headers = {"WWW-Authenticate": 'Bearer realm="lumina-stream"'}
+    elif denied.status == 503:
+        headers = {"Retry-After": "1"}
+    response: Response = JSONResponse({"error": denied.reason}, denied.status, headers)
+    if scope["type"] == "http":
+        await response(scope, receive, send)
+        return
+    websocket = WebSocket(scope, receive, send)
+    await websocket.receive()
+    await websocket.send_denial_response(response)
+
+
+def _subprotocol(connection: HTTPConnection[Any]) -> str | None:
+    return _choose(connection.scope.get("subprotocols") or [])
+
+
+def _choose(offered: list[str]) -> str | None:
+    for name in offered:
+        if name in (SUBPROTOCOL, SUBPROTOCOL_JSON):
+            return name
+    return None

@@ -1,0 +1,44 @@
+"""The relay's figures in Prometheus' text format."""
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lumina_stream.relay.core import Relay
+
+
+def metrics_text(relay: "Relay") -> str:
+    """Return all figures; names end in their unit, counters in `_total`."""
+    counters, log, hub = relay.counters, relay.store.statistics(), relay.hub
+    figures: list[tuple[str, str, str, float]] = [
+        ("up_seconds", "gauge", "Time since the start.", time.monotonic() - relay.started),
+        ("degraded", "gauge", "1 while the log refuses events.", int(relay.degraded is not None)),
+        ("events_total", "counter", "Events accepted from producers.", counters.events),
+        ("frames_total", "counter", "Batches accepted from producers.", counters.frames),
+        ("bytes_total", "counter", "Bytes of accepted events.", counters.bytes),
+        ("events_refused_total", "counter", "Events stored, not shown.", counters.refused_events),
+        ("events_lost_total", "counter", "Losses recorded by the relay.", counters.lost_reported),
+        ("producers_met_total", "counter", "New producers.", counters.producers_met),
+        ("producers_lost_total", "counter", "Producers lost.", counters.producers_lost),
+        ("producers_connected", "gauge", "Producers connected.", relay.liveness.connections),
+        ("producers_silent", "gauge", "Connected, silent.", len(relay.liveness.silent())),
+        ("consumers", "gauge", "Subscriptions.", hub.subscriptions),
+        ("channels", "gauge", "Distinct subscriptions.", hub.channels),
+        ("ring_bytes", "gauge", "Bytes held for consumers.", hub.ring_bytes),
+        ("pending_bytes", "gauge", "Bytes on the way to disk.", relay.committer.pending_bytes),
+        ("projection_lag_events", "gauge", "Stored, not yet shown.", relay.lag),
+        ("log_refusals_total", "counter", "Commits that the log refused.", counters.log_refusals),
+        ("log_offset", "gauge", "Offset of the last event.", relay.store.next_offset - 1),
+        ("log_events", "gauge", "Events held by the log.", log.events),
+        ("log_segments", "gauge", "Segments of the log.", log.segments),
+        ("log_disk_bytes", "gauge", "Bytes of the log on disk.", log.disk_bytes),
+        ("log_commits_total", "counter", "Commits.", log.commits),
+        ("log_commit_seconds_total", "counter", "Time in commits.", log.commit_total_s),
+        ("log_quarantined", "gauge", "Files set aside.", log.quarantined),
+        ("log_damaged_events_total", "counter", "Events not readable.", log.damaged_events),
+    ]
+    lines: list[str] = []
+    for name, kind, text, value in figures:
+        full = f"lumina_{name}"
+        lines += (f"# HELP {full} {text}", f"# TYPE {full} {kind}", f"{full} {value:.10g}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,787 @@
+"""What the relay knows of all traces: trees in memory, summaries to search, kept up with the log.
+
+`apply` is on the way of every event, so it only hands events to trees and notes which traces
+changed; everything else is worked out once a changed trace, when it is asked for or checkpointed.
+Open traces stay in memory, and the recent finished ones; any other is read back from the log when
+a viewer or a late event wants it. One thread uses it; nothing here waits longer than a disk read.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, MutableSequence, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import apsw
+import msgspec
+
+from lumina_stream.model import codec
+from lumina_stream.model.errors import DecodeError
+from lumina_stream.model.events import Event, EventsLost, ProducerEvent, SpanEvent, UnknownEvent
+from lumina_stream.model.forest import Forest
+from lumina_stream.model.ids import is_trace_id
+from lumina_stream.model.limits import KIB, MIB
+from lumina_stream.model.node import SpanNode, start_order
+from lumina_stream.model.producers import Producer, Producers, Stamp
+from lumina_stream.model.record import SpanRecord, record_of
+from lumina_stream.model.tree import TraceTree
+from lumina_stream.protocol.frames import Filter, OpenSpan, TraceSummary
+from lumina_stream.relay.admission import admit
+from lumina_stream.relay.log import Log, LogUnavailable, Row
+from lumina_stream.relay.projection_store import Loss, ProjectionStore, StoreError
+from lumina_stream.relay.summaries import TracePage, TraceQuery, is_selected, summarise
+
+RECENT_TRACES = 2_000
+"""Finished traces kept in memory: what people look at next, and where late events go."""
+RECENT_BYTES = 64 * MIB
+"""Estimated bytes of these: a few huge ones must not push the relay out of a small container."""
+RECENT_FEWEST = 4
+"""Kept whatever their size: a long trace is finished for a moment between two of its roots, and
+must not be read back from the log each time."""
+EVENT_COST = 400
+"""Estimated bytes of memory that one event costs beside twice its encoded length (measured)."""
+EVENT_BYTES = 150
+"""Encoded length of an event where the caller does not say."""
+SETTLE_TRACES = 1_000
+"""Changed traces after which they are looked at without being asked for, so that finished ones
+leave the memory under load too; some 10 ms of work."""
+REPLAY_BYTES = 128 * KIB
+"""Read at once by a replay: a few milliseconds of work between two signs of life of the relay."""
+SLICE = 100
+"""Records or summaries written by one step of a checkpoint: about a millisecond."""
+
+_SPAN_EVENTS = frozenset(SpanEvent.__args__)
+_PRODUCER_EVENTS = frozenset(ProducerEvent.__args__)
+
+
+TraceIds: TypeAlias = list[str]
+OpenSpans: TypeAlias = list[OpenSpan]
+# Named here, because `Projections.list` hides the type in the signatures beside it.
+
+
+class Applied(msgspec.Struct, frozen=True, gc=False):
+    """What a frame changed: touched span ids by trace, which traces were never seen before, and
+
+    the offset up to which everything is applied now.
+    """
+
+    touched: dict[str, Collection[str]]
+    new: tuple[str, ...]
+    offset: int
+
+
+class ProjectionStatistics(msgspec.Struct, frozen=True, gc=False):
+    """Hold the figures of the projections; counts are cumulative since the opening but for the first five.
+
+    `recent_bytes` is an estimate. `lost` counts the lost events that were reported. `read_back`
+    counts trees rebuilt from the log, `incomplete` those of them that could not be read whole.
+    `error` is what the last failed write said, None once one succeeded.
+    """
+
+    offset: int
+    traces: int
+    open_traces: int
+    recent_traces: int
+    recent_bytes: int
+    lost: int
+    evicted: int
+    read_back: int
+    incomplete: int
+    checkpoints: int
+    refused: int
+    error: str | None
+
+
+class _Held:
+    """A trace in memory, and what is not written of it."""
+
+    __slots__ = (
+        "cost",
+        "counted",
+        "dirty",
+        "is_kept",
+        "last_offset",
+        "summary",
+        "tree",
+        "was_stored",
+    )
+
+    def __init__(self, tree: TraceTree, last_offset: int = 0) -> None:
+        self.tree = tree
+        self.last_offset = last_offset
+        self.summary: TraceSummary | None = None  # None: to be drawn again
+        self.dirty: set[str] = set()  # spans touched since they were written
+        self.is_kept = False  # its spans are in the store
+        self.was_stored = False  # it was read back: the store may know more of it
+        self.cost = 0  # estimated bytes
+        self.counted = 0  # of these, in the sum over the recent ones
+
+
+class _Carried(msgspec.Struct, array_like=True, gc=False):
+    offset: int
+    producers: list[Producer]
+    traces: list[tuple[str, dict[str, int], list[tuple[Stamp, Loss]], list[SpanRecord]]]
+
+
+_decode_carried = msgspec.msgpack.Decoder(_Carried).decode
+
+
+class Projections:
+    """Follow the log; see the module. Open it with `Projections.open`, then `replay`."""
+
+    def __init__(self, store: ProjectionStore, log: Log, clock: Callable[[], int]) -> None:
+        """Take over what the store has; `open` decides whether it may."""
+        self.forest = Forest()
+        """Open and recent traces."""
+        self.offset = store.offset
+        """Everything up to here is applied."""
+        self._store = store
+        self._log = log
+        self._clock = clock
+        self._held: dict[str, _Held] = {}
+        self._stale: dict[str, _Held] = {}  # whose summary is to be drawn again
+        self._dirty: dict[str, _Held] = {}  # changed since the last checkpoint
+        self._open: dict[str, _Held] = {}
+        self._recent: dict[str, _Held] = {}  # finished, the longest untouched first
+        self._recent_bytes = 0
+        # Not in the store yet, or there and not committed yet.
+        self._unflushed: dict[str, tuple[TraceSummary, int]] = {}
+        self._uncommitted: dict[str, tuple[TraceSummary, int]] = {}
+        self._drop: set[str] = set()  # whose spans the store needs no longer
+        self._unfinished: dict[str, tuple[str, ...]] = {}  # trace -> producers with open spans
+        self._losses: dict[str, dict[Stamp, tuple[int, Loss]]] = {}
+        self._changed_producers: set[str] = set()
+        self._known = store.count
+        self._lost = self._evicted = self._read_back = self._incomplete = 0
+        self._checkpoints = self._refused = 0
+        self._error: str | None = None
+        self._is_checkpointing = False
+
+    @classmethod
+    def open(
+        cls, folder: Path, log: Log, *, clock: Callable[[], int] = time.time_ns
+    ) -> Projections:
+        """Load what was checkpointed in a folder, or begin anew; `replay` then does the rest.
+
+        The file there is forgotten if it is damaged, of another layout, ahead of the log, or of an
+        epoch that the log does not know. `clock` tells wall-clock nanoseconds, for queries only.
+        """
+        try:
+            store = ProjectionStore.open(folder)
+            if store.epoch and not _is_before(log, store.epoch, store.offset):
+                store.close(clean=False)
+                raise StoreError("the projections are not of this log")
+            projections = cls(store, log, clock)
+            projections._load()
+        except (StoreError, apsw.Error, msgspec.DecodeError):
+            ProjectionStore.remove(folder)
+            projections = cls(ProjectionStore.open(folder), log, clock)
+        if projections.offset + 1 < log.first_offset:
+            projections._restore_carried()
+            projections.offset = log.first_offset - 1
+        return projections
+
+    # --- following the log -------------------------------------------------------------------
+
+    def apply(
+        self,
+        offset: int,
+        producer_id: str,
+        first_seq: int,
+        events: Sequence[Event | None],
+        *,
+        size: int = 0,
+    ) -> Applied:
+        """Take in one frame of the log; its events as `admission.admit` gives them.
+
+        Frames come in the order of the log; what was applied before is left out. `size` is the
+        encoded length of the events, for the estimate of memory.
+        """
+        if offset <= self.offset:
+            known = self.offset + 1 - offset
+            offset, first_seq, events = offset + known, first_seq + known, events[known:]
+        touched: dict[str, set[str]] = {}
+        new: list[str] = []
+        if self.forest.producers.get(producer_id) is None:
+            self._recall(self.forest.producers, producer_id)
+        here: dict[str, tuple[Callable[[Event, str, int], tuple[str, ...]], set[str]]] = {}
+        trace_id = ""
+        take: Callable[[Event, str, int], tuple[str, ...]] | None = None
+        spans: set[str] = set()
+        for seq, event in enumerate(events, first_seq):
+            if type(event) in _SPAN_EVENTS:
+                if event.trace_id != trace_id:  # type: ignore[union-attr]
+                    trace_id = event.trace_id  # type: ignore[union-attr]
+                    known_here = here.get(trace_id)
+                    if known_here is None:
+                        held = self._enter(trace_id, producer_id, new)
+                        known_here = here[trace_id] = (held.tree.apply, set())
+                    take, spans = known_here
+                found = take(event, producer_id, seq)  # type: ignore[misc, arg-type]
+                if found:
+                    spans.update(found)
+            elif type(event) in _PRODUCER_EVENTS:
+                at = offset + seq - first_seq
+                self._apply_producer_event(event, producer_id, seq, at, touched)  # type: ignore[arg-type]
+        self.offset = max(self.offset, offset + len(events) - 1)
+        if here:
+            cost = (2 * (size or EVENT_BYTES * len(events)) + EVENT_COST * len(events)) // len(here)
+            for trace_id, (_, spans) in here.items():
+                held = self._held[trace_id]
+                held.cost += cost
+                held.last_offset = self.offset
+                self._note(trace_id, held, spans, touched)
+        if len(self._stale) >= SETTLE_TRACES:
+            self._settle()
+        return Applied(touched, tuple(new), self.offset)  # pyright: ignore[reportArgumentType]
+
+    def replay(self) -> Iterator[int]:
+        """Apply what the log has after `offset`; yield the offset now and then, so that the caller
+
+        can go on serving. Raises `LogUnavailable` if the log cannot be read now.
+        """
+        while True:
+            end = self._log.next_offset - 1
+            rows = self._log.read(self.offset, max_bytes=REPLAY_BYTES) if self.offset < end else []
+            for row in rows:
+                size = len(row.events)
+                self.apply(row.offset, row.producer_id, row.first_seq, _events(row), size=size)
+            if not rows:
+                self.offset = max(self.offset, end)  # what is damaged up to there is not coming
+                return
+            yield self.offset
+
+    # --- reading -----------------------------------------------------------------------------
+
+    def service(self, producer_id: str) -> str:
+        """Return the service name that a producer gave, or an empty string."""
+        producer = self.forest.producers.get(producer_id) or self._store.producer(producer_id)
+        return "" if producer is None else producer.service
+
+    def open_producers(self) -> Sequence[str]:
+        """Return the producers that have spans open, alive or not: whose leases start anew."""
+        self._settle()
+        found = {p for held in self._held.values() for p in held.tree.unfinished_producers()}
+        return sorted(found)
+
+    def summary(self, trace_id: str) -> TraceSummary | None:
+        """Return a trace's summary as of now, None if the trace is not known."""
+        held = self._held.get(trace_id)
+        if held is not None:
+            return held.summary or self._summarise(trace_id, held)
+        stored = self._stored(trace_id)
+        return None if stored is None else stored[0]
+
+    def tree(self, trace_id: str) -> TraceTree | None:
+        """Return a trace's tree as of `offset`, read back from the log if it is not in memory.
+
+        None if the trace is not known, or nothing of it is kept. Read it; do not change it.
+        Raises `LogUnavailable` if the log cannot be read now.
+        """
+        held = self._held.get(trace_id)
+        if held is not None:
+            return held.tree
+        if self._stored(trace_id) is None:
+            return None
+        # Producers of its own: those of the forest may be forgotten while a viewer still reads.
+        tree = TraceTree(trace_id, Producers())
+        self._rebuild(tree)
+        return tree if len(tree) else None
+
+    def matches(self, selection: Filter, trace_id: str) -> bool:
+        """Tell whether a filter selects a trace now: by service, id, state, and its root's name."""
+        if selection.trace_id is not None and selection.trace_id != trace_id:
+            return False
+        if selection.service is None and selection.name is None and selection.state is None:
+            return True
+        summary = self.summary(trace_id)
+        return summary is not None and is_selected(selection, summary)
+
+    def list(self, query: TraceQuery | None = None) -> TracePage:
+        """Return a page of summaries, as of now; raises `QueryError` for what cannot be asked."""
+        self._settle()
+        self._flush()
+        return self._store.page(query or TraceQuery(), self._clock())
+
+    def running(self, limit: int) -> tuple[OpenSpans, int]:
+        """Return the running spans of all traces, longest-running first, and how many there are."""
+        self._settle()
+        total = 0
+        nodes: list[tuple[SpanNode, str]] = []
+        for trace_id, held in self._open.items():
+            spans = held.tree.open_spans()
+            total += len(spans)
+            nodes.extend((node, trace_id) for node in spans[:limit])
+        longest = heapq.nsmallest(limit, nodes, key=lambda item: start_order(item[0]))
+        return [_open_span(node, trace_id) for node, trace_id in longest], total
+
+    def statistics(self) -> ProjectionStatistics:
+        """Return the figures of now; `open_traces` and `recent_traces` as of the last look."""
+        return ProjectionStatistics(
+            offset=self.offset,
+            traces=self._known,
+            open_traces=len(self._open),
+            recent_traces=len(self._recent),
+            recent_bytes=self._recent_bytes,
+            lost=self._lost,
+            evicted=self._evicted,
+            read_back=self._read_back,
+            incomplete=self._incomplete,
+            checkpoints=self._checkpoints,
+            refused=self._refused,
+            error=self._error,
+        )
+
+    # --- keeping -----------------------------------------------------------------------------
+
+    @property
+    def has_changes(self) -> bool:
+        """Tell whether a checkpoint would write anything."""
+        return self.offset != self._store.offset or bool(self._dirty or self._changed_producers)
+
+    def checkpoint(self) -> None:
+        """Write what a restart needs, in one transaction; a failure is told by `statistics`."""
+        for _ in self.checkpoint_steps():
+            pass
+
+    def checkpoint_steps(self) -> Iterator[None]:
+        """Do the same in steps of about a millisecond, so that the caller serves between them.
+
+        Frames may be applied between steps: what is written is then ahead of the offset it is
+        written with, and the replay of the difference brings nothing twice.
+        """
+        if self._is_checkpointing:
+            return
+        self._is_checkpointing = True
+        try:
+            yield from self._write()
+        finally:
+            self._is_checkpointing = False
+
+    def prune(self) -> TraceIds:
+        """Forget the closed traces of which the log holds nothing any more; return their ids.
+
+        To be called after the log's retention.
+        """
+        self._settle()
+        self._flush()
+        first = self._log.first_offset
+        try:
+            trace_ids = self._store.prune(first)
+        except apsw.Error as error:
+            self._refuse(error)
+            return []
+        for trace_id in trace_ids:
+            held = self._held.get(trace_id)
+            if held is not None:
+                self._forget(trace_id, held)
+            self._uncommitted.pop(trace_id, None)
+            self._unfinished.pop(trace_id, None)
+        self._known -= len(trace_ids)
+        return trace_ids
+
+    def carry(self) -> bytes:
+        """Return the open traces as bytes, for `Log.retain` to keep; `open` takes them back."""
+        self._settle()
+        traces = [
+            (
+                trace_id,
+                held.tree.truncated,
+                list(held.tree.losses.items()),
+                [record_of(node) for node in held.tree],
+            )
+            for trace_id, held in self._open.items()
+        ]
+        return codec.encode(_Carried(self.offset, self.forest.producers.all(), traces))  # pyright: ignore[reportArgumentType]
+
+    def close(self) -> None:
+        """Checkpoint, and let go of the file."""
+        self.checkpoint()
+        self._store.close(clean=self._error is None)
+
+    # --- one frame ---------------------------------------------------------------------------
+
+    def _enter(self, trace_id: str, producer_id: str, new: TraceIds) -> _Held:
+        """Return the trace, in memory; the whole of it, if it had left the memory."""
+        held = self._held.get(trace_id)
+        if held is None:
+            stored = self._stored(trace_id)
+            if stored is None:
+                tree = self.forest.tree(trace_id)
+                held = self._held[trace_id] = _Held(tree)
+                tree.losses.update(self._losses_of(trace_id))
+                new.append(trace_id)
+                self._known += 1
+            else:
+                held = self._bring_back(trace_id, stored[1])
+        self.forest.join(trace_id, producer_id)
+        return held
+
+    def _bring_back(self, trace_id: str, last_offset: int) -> _Held:
+        tree = self.forest.tree(trace_id)
+        held = self._held[trace_id] = _Held(tree, last_offset)
+        held.was_stored = True
+        try:
+            held.cost = self._rebuild(tree)
+        except LogUnavailable:
+            self._incomplete += 1
+        self.forest.adopt(tree)
+        if trace_id in self._drop:
+            self._drop.discard(trace_id)
+            held.is_kept = True
+            held.dirty.update(node.span_id for node in tree)
+        self._stale[trace_id] = self._dirty[trace_id] = held
+        return held
+
+    def _note(
+        self, trace_id: str, held: _Held, spans: Iterable[str], touched: dict[str, set[str]]
+    ) -> None:
+        """Note that a frame brought something for a trace, and what it touched there."""
+        held.summary = None
+        self._stale[trace_id] = self._dirty[trace_id] = held
+        if spans:
+            held.dirty.update(spans)
+            if trace_id in touched:
+                touched[trace_id].update(spans)
+            else:
+                touched[trace_id] = spans if isinstance(spans, set) else set(spans)
+
+    def _apply_producer_event(
+        self,
+        event: ProducerEvent,
+        producer_id: str,
+        seq: int,
+        offset: int,
+        touched: dict[str, set[str]],
+    ) -> None:
+        if isinstance(event, EventsLost):
+            self._apply_loss(event, (event.time_ns, producer_id, seq), offset, touched)
+            return
+        producers, subject_id = self.forest.producers, event.subject_id
+        if producers.get(subject_id) is None:
+            self._recall(producers, subject_id)
+        service = producers.service(subject_id)
+        changed = producers.apply(event, producer_id, seq)
+        self._changed_producers.add(subject_id)
+        if changed is not None:
+            for trace_id in self._unfinished_of(subject_id):
+                stored = None if trace_id in self._held else self._stored(trace_id)
+                if stored is not None:
+                    self._bring_back(trace_id, stored[1])
+            for change in self.forest.producer_changed(subject_id):
+                held = self._held[change.trace_id]
+                held.last_offset = offset
+                self._note(change.trace_id, held, change.span_ids, touched)
+        if producers.service(subject_id) != service:
+            for trace_id in self.forest.traces_of(subject_id):
+                self._note(trace_id, self._held[trace_id], (), touched)
+
+    def _apply_loss(
+        self, event: EventsLost, stamp: Stamp, offset: int, touched: dict[str, set[str]]
+    ) -> None:
+        self._lost += max(0, event.count)
+        for trace_id, count in event.by_trace.items():
+            if not is_trace_id(trace_id):
+                continue  # the sum of those that have no name there
+            loss = (count, event.reason, event.exact)
+            self._losses.setdefault(trace_id, {})[stamp] = (offset, loss)
+            held = self._held.get(trace_id)
+            if held is not None:
+                held.last_offset = offset
+                self._note(trace_id, held, held.tree.apply(event, stamp[1], stamp[2]), touched)
+                continue
+            stored = self._stored(trace_id)
+            if stored is not None:
+                # Its tree is not needed to know this of it.
+                lost = sum(known[0] for known in self._losses_of(trace_id).values())
+                summary = msgspec.structs.replace(stored[0], lost=lost)
+                self._unflushed[trace_id] = (summary, offset)
+                touched.setdefault(trace_id, set())
+
+    # --- traces that are not in memory -------------------------------------------------------
+
+    def _stored(self, trace_id: str) -> tuple[TraceSummary, int] | None:
+        return self._unflushed.get(trace_id) or self._store.summary(trace_id)
+
+    def _losses_of(self, trace_id: str) -> dict[Stamp, Loss]:
+        losses = self._store.losses(trace_id)
+        for stamp, (_, loss) in self._losses.get(trace_id, {}).items():
+            losses[stamp] = loss
+        return losses
+
+    def _unfinished_of(self, producer_id: str) -> TraceIds:
+        found = [t for t in self._store.unfinished(producer_id) if t not in self._unfinished]
+        return found + [t for t, ids in self._unfinished.items() if producer_id in ids]
+
+    def _rebuild(self, tree: TraceTree) -> int:
+        """Read a trace back from the log, up to `offset`; return what it costs in memory."""
+        self._read_back += 1
+        tree.losses.update(self._losses_of(tree.trace_id))
+        after = cost = 0
+        while after < self.offset:
+            rows = self._log.read_trace(tree.trace_id, after=after)
+            if not rows:
+                break
+            for row in rows:
+                after = row.last_offset
+                if row.offset > self.offset:
+                    break  # not applied yet: its turn comes
+                if tree.producers.get(row.producer_id) is None:
+                    self._recall(tree.producers, row.producer_id)
+                taken = 0
+                for seq, event in enumerate(_events(row), row.first_seq):
+                    if type(event) in _SPAN_EVENTS and event.trace_id == tree.trace_id:  # type: ignore[union-attr]
+                        tree.apply(event, row.producer_id, seq)  # type: ignore[arg-type]
+                        taken += 1
+                cost += taken * (EVENT_COST + 2 * len(row.events) // row.count)
+        return cost
+
+    def _recall(self, producers: Producers, producer_id: str) -> None:
+        """Bring back what is known of a producer; one that is not known is alive."""
+        known = self.forest.producers.get(producer_id) or self._store.producer(producer_id)
+        producers.restore(known or Producer(producer_id))
+
+    def _load(self) -> None:
+        """Take over the traces whose spans are in the store."""
+        for trace_id, truncated in list(self._store.kept()):
+            records = list(self._store.records(trace_id))
+            stored = self._store.summary(trace_id)
+            held = self._restore(trace_id, truncated, self._store.losses(trace_id).items(), records)
+            held.last_offset = self.offset if stored is None else stored[1]
+            held.is_kept = held.was_stored = True
+
+    def _restore_carried(self) -> None:
+        """Take over the open traces whose beginning the log holds no longer."""
+        for _, blob in self._log.carried():
+            try:
+                carried = _decode_carried(blob)
+            except msgspec.DecodeError:
+                self._incomplete += 1
+                continue
+            for producer in carried.producers:
+                self.forest.producers.restore(producer)
+                self._changed_producers.add(producer.producer_id)
+            for trace_id, truncated, losses, records in carried.traces:
+                if trace_id not in self._held and self._stored(trace_id) is None:
+                    self._known += 1
+                held = self._restore(trace_id, truncated, losses, records)
+                held.last_offset = max(held.last_offset, carried.offset)
+                held.dirty.update(node.span_id for node in held.tree)
+                self._dirty[trace_id] = held
+                for stamp, loss in losses:
+                    self._losses.setdefault(trace_id, {})[stamp] = (carried.offset, loss)
+
+    def _restore(
+        self,
+        trace_id: str,
+        truncated: dict[str, int],
+        losses: Iterable[tuple[Stamp, Loss]],
+        records: Iterable[SpanRecord],
+    ) -> _Held:
+        tree = self.forest.tree(trace_id)
+        held = self._held.get(trace_id)
+        if held is None:
+            held = self._held[trace_id] = _Held(tree)
+        for record in records:
+            tree.restore(record)
+            held.cost += EVENT_COST + 2 * EVENT_BYTES
+        for what, count in truncated.items():
+            tree.truncated[what] = max(count, tree.truncated.get(what, 0))
+        tree.losses.update(losses)
+        for node in tree:
+            if node.start is not None and self.forest.producers.get(node.start[1]) is None:
+                self._recall(self.forest.producers, node.start[1])
+        self.forest.adopt(tree)
+        self._stale[trace_id] = held
+        return held
+
+    # --- looking at what changed -------------------------------------------------------------
+
+    def _summarise(self, trace_id: str, held: _Held) -> TraceSummary:
+        summary = held.summary = summarise(held.tree)
+        self._unflushed[trace_id] = (summary, held.last_offset)
+        return summary
+
+    def _settle(self) -> None:
+        """Look at the traces that changed: draw their summaries, and let the finished leave."""
+        if not self._stale:
+            return
+        for trace_id, held in self._stale.items():
+            summary = held.summary or self._summarise(trace_id, held)
+            self._leave_recent(trace_id, held)
+            if summary.open:
+                self._open[trace_id] = held
+            else:
+                self._open.pop(trace_id, None)
+                self._recent[trace_id] = held
+                held.counted = held.cost
+                self._recent_bytes += held.cost
+        self._stale.clear()
+        while len(self._recent) > RECENT_TRACES or (
+            self._recent_bytes > RECENT_BYTES and len(self._recent) > RECENT_FEWEST
+        ):
+            trace_id, held = next(iter(self._recent.items()))
+            self._evict(trace_id, held)
+
+    def _evict(self, trace_id: str, held: _Held) -> None:
+        self._forget(trace_id, held)
+        self._evicted += 1
+        unfinished = tuple(held.tree.unfinished_producers())
+        if unfinished or held.was_stored:
+            self._unfinished[trace_id] = unfinished
+        if held.is_kept:
+            self._drop.add(trace_id)
+
+    def _forget(self, trace_id: str, held: _Held) -> None:
+        self._leave_recent(trace_id, held)
+        self._open.pop(trace_id, None)
+        self._stale.pop(trace_id, None)
+        del self._held[trace_id]
+        self.forest.remove(trace_id)
+
+    def _leave_recent(self, trace_id: str, held: _Held) -> None:
+        if self._recent.pop(trace_id, None) is not None:
+            self._recent_bytes -= held.counted
+            held.counted = 0
+
+    # --- writing -----------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        """Bring the store's summaries up to now; a query then sees the last that could be written."""
+        try:
+            while self._unflushed:
+                self._flush_some()
+        except apsw.Error as error:
+            self._refuse(error)
+
+    def _flush_some(self) -> None:
+        some = dict(itertools.islice(self._unflushed.items(), SLICE))
+        self._store.put(some.values())
+        self._uncommitted.update(some)
+        for trace_id in some:
+            del self._unflushed[trace_id]
+
+    def _write(self) -> Iterator[None]:
+        self._settle()
+        offset, refused = self.offset, self._refused
+        dirty, self._dirty = self._dirty, {}
+        # What a lookup would miss is written before the first pause.
+        drop, self._drop = self._drop, set()
+        unfinished, self._unfinished = self._unfinished, {}
+        losses, self._losses = self._losses, {}
+        changed, self._changed_producers = self._changed_producers, set()
+        undo: list[tuple[str, _Held, set[str], bool]] = []
+        try:
+            self._write_small(drop, unfinished, losses, changed)
+            while self._unflushed and self._refused == refused:
+                self._flush_some()
+                yield
+            for trace_id, held in dirty.items():
+                if self._refused == refused and self._held.get(trace_id) is held:
+                    yield from self._keep(trace_id, held, undo)
+            if self._refused == refused:
+                self._store.commit(offset, self._log.epoch.id)
+                self._uncommitted.clear()
+                self._checkpoints += 1
+                self._error = None
+                self._forget_producers()
+                return
+        except apsw.Error as error:
+            self._refuse(error)
+        # A query's write failed meanwhile, or one of these: nothing of it is in the file.
+        for trace_id, held, spans, was_kept in undo:
+            held.dirty |= spans
+            held.is_kept = was_kept
+        self._dirty = {**dirty, **self._dirty}
+        self._drop |= drop
+        self._unfinished = {**unfinished, **self._unfinished}
+        for trace_id, known in losses.items():
+            self._losses[trace_id] = {**known, **self._losses.get(trace_id, {})}
+        self._changed_producers |= changed
+
+    def _write_small(
+        self,
+        drop: set[str],
+        unfinished: dict[str, tuple[str, ...]],
+        losses: dict[str, dict[Stamp, tuple[int, Loss]]],
+        changed: set[str],
+    ) -> None:
+        self._store.drop(drop)
+        for trace_id, producer_ids in unfinished.items():
+            self._store.set_unfinished(trace_id, producer_ids)
+        for trace_id, known in losses.items():
+            for stamp, (at, loss) in known.items():
+                self._store.add_loss(trace_id, stamp, at, loss)
+        found = map(self.forest.producers.get, changed)
+        self._store.put_producers([p for p in found if p is not None])
+
+    def _keep(
+        self, trace_id: str, held: _Held, undo: MutableSequence[tuple[str, _Held, set[str], bool]]
+    ) -> Iterator[None]:
+        """Write the spans of a trace that changed; all of them, the first time it is open."""
+        if not held.is_kept and trace_id not in self._open:
+            held.dirty.clear()  # it came and went between two checkpoints
+            return
+        undo.append((trace_id, held, held.dirty, held.is_kept))
+        tree, spans = held.tree, held.dirty
+        nodes = list(map(tree.span, spans)) if held.is_kept else list(tree)
+        held.dirty, held.is_kept = set(), True
+        refused = self._refused
+        for at in range(0, max(1, len(nodes)), SLICE):
+            records = [record_of(node) for node in nodes[at : at + SLICE] if node is not None]
+            self._store.keep(trace_id, tree.truncated, records)
+            yield
+            if self._refused != refused:
+                return
+
+    def _forget_producers(self) -> None:
+        """Forget the gone producers that no tree in memory speaks of; the store has them."""
+        producers = self.forest.producers
+        for producer in producers.all():
+            if (
+                producer.state != "alive"
+                and producer.producer_id not in self._changed_producers
+                and not self.forest.traces_of(producer.producer_id)
+            ):
+                producers.forget(producer.producer_id)
+
+    def _refuse(self, error: apsw.Error) -> None:
+        """Take note of a failed write: the file is as of the last commit again."""
+        self._store.rollback()
+        self._unflushed = {**self._uncommitted, **self._unflushed}
+        self._uncommitted = {}
+        self._refused += 1
+        self._error = f"{type(error).__name__}: {error}"
+
+
+def _events(row: Row) -> Sequence[Event | None]:
+    try:
+        return admit(row.events, row.producer_id).events
+    except DecodeError:
+        return [None] * row.count
+
+
+def _open_span(node: SpanNode, trace_id: str) -> OpenSpan:
+    return OpenSpan(
+        trace_id,
+        node.span_id,
+        node.name,
+        node.kind,
+        node.service,
+        node.start_ns or 0,
+        node.last_seen_ns,
+    )
+
+
+def _is_before(log: Log, epoch: str, offset: int) -> bool:
+    """Tell whether the log, in this epoch, went at least as far as `offset`."""
+    epochs = log.epochs
+    for index, known in enumerate(epochs):
+        if known.id == epoch:
+            later = epochs[index + 1 :]
+            end = later[0].first_offset if later else log.next_offset
+            return offset < max(end, known.first_offset)
+    return False

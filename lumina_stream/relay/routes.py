@@ -1,0 +1,127 @@
+"""The HTTP routes: what a person, a probe or a script asks once."""
+
+import html
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from lumina_stream.model.ids import is_trace_id
+from lumina_stream.relay.metrics import metrics_text
+
+if TYPE_CHECKING:
+    from lumina_stream.relay.core import Relay
+
+CSP = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_PAGE_HEADERS = {
+    "Content-Security-Policy": CSP,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+_JSON = "application/json"
+
+
+class Routes:
+    """The routes of one relay."""
+
+    def __init__(self, relay: "Relay") -> None:
+        self._relay = relay
+
+    async def healthz(self, request: Request) -> Response:
+        """Say who we are and how we do."""
+        relay = self._relay
+        body = {
+            "service": "lumina-stream",
+            "version": _version(),
+            "status": relay.status,
+            "relay_id": relay.witness.producer_id,
+            "epoch": relay.store.epoch.id,
+            "offset": relay.store.next_offset - 1,
+            "uptime_s": round(time.monotonic() - relay.started, 3),
+            "pid": os.getpid(),
+        }
+        if relay.degraded:
+            body["reason"] = relay.degraded
+        return JSONResponse(body)
+
+    async def metrics(self, request: Request) -> Response:
+        """Return the figures in Prometheus' text format."""
+        return Response(
+            metrics_text(self._relay), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
+
+    async def traces(self, request: Request) -> Response:
+        """List traces."""
+        page = self._relay.projections.list(None)
+        return _json({"traces": page.traces, "next": page.next})
+
+    async def trace(self, request: Request) -> Response:
+        """Return one trace's tree."""
+        trace_id: str = request.path_params["trace_id"]
+        if not is_trace_id(trace_id):
+            return _missing()
+        tree = self._relay.projections.tree(trace_id)
+        if tree is None:
+            return _missing()
+        from lumina_stream.formats.tree_json import tree_json
+
+        return Response(tree_json(tree), media_type=_JSON)
+
+    async def otlp_traces(self, request: Request) -> Response:
+        """Refuse OTLP for now, and say so."""
+        return JSONResponse(
+            {
+                "error": "this relay does not take OTLP yet; use lumina_stream.init(), "
+                "which streams to /v1/stream",
+            },
+            501,
+        )
+
+    async def page(self, request: Request) -> Response:
+        """Show what is here."""
+        base = html.escape(str(request.base_url).rstrip("/"))
+        spans = self._relay.projections.running(1)[1]
+        body = _PAGE.format(
+            base=base, traces=len(self._relay.projections.forest.traces), running=spans
+        )
+        return Response(body, media_type="text/html; charset=utf-8", headers=_PAGE_HEADERS)
+
+
+def _json(value: Any) -> Response:
+    return Response(msgspec.json.encode(value), media_type=_JSON)
+
+
+def _missing() -> Response:
+    return JSONResponse({"error": "there is no such trace"}, 404)
+
+
+def _version() -> str:
+    try:
+        from lumina_stream.version import __version__
+    except ImportError:
+        return "0"
+    return __version__
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>lumina-stream</title>
+<h1>lumina-stream</h1>
+<p>This relay runs. It holds {traces} recent traces; {running} spans are running now.</p>
+<p>Watch them in a terminal:</p>
+<pre>lumina-stream tail --url {base}</pre>
+<p>Trace a program:</p>
+<pre>LUMINA_ENDPOINT={base} LUMINA_ENABLED=1 python your_program.py</pre>
+<p>As data: <a href="v1/traces">v1/traces</a>, <a href="healthz">healthz</a>,
+<a href="metrics">metrics</a>.</p>
+</html>
+"""

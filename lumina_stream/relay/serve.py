@@ -1,0 +1,227 @@
+"""`lumina-stream serve`: one process, one port, one data folder."""
+
+import asyncio
+import contextlib
+import errno
+import gc
+import os
+import signal
+import socket
+import sys
+import urllib.request
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+import uvicorn
+
+from lumina_stream.model import limits
+from lumina_stream.model.errors import ConfigurationError
+from lumina_stream.relay.access import Access, is_loopback
+from lumina_stream.relay.app import make_app
+from lumina_stream.relay.console import LogFormat, banner, configure_log
+from lumina_stream.relay.core import Relay
+from lumina_stream.relay.log import LogError
+from lumina_stream.relay.sockets import PING_INTERVAL_S, PING_TIMEOUT_S, RelayProtocol
+from lumina_stream.relay.sqlite_log import SqliteLog
+
+DEFAULT_PORT = 4318
+"""OTLP/HTTP's port, where OpenTelemetry programs look by themselves."""
+SWITCH_INTERVAL_S = 0.0005
+"""How long one thread of the relay may keep the interpreter from another: its writer must get back
+to the disk while the loop decodes. Ours to set, as the process is."""
+SHUTDOWN_S = 3
+"""How long connections may take to end."""
+BACKLOG = 2048
+"""Connections waiting to be accepted: a thousand viewers that reconnect at once."""
+
+
+class RelayConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How a relay runs. `data=None` takes the user's state folder; tokens guard the two roles."""
+
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    data: Path | None = None
+    write_token: str | None = None
+    read_token: str | None = None
+    keep_s: float | None = 7 * 24 * 3600.0
+    max_bytes: int | None = 5 << 30
+    allow_hosts: tuple[str, ...] = ()
+    allow_origins: tuple[str, ...] = ()
+    root_path: str = ""
+    trust_proxy: bool = False
+    log_format: LogFormat = "auto"
+
+
+def default_data_folder() -> Path:
+    """Return the folder of the XDG base directories in which a relay keeps its data."""
+    state = os.environ.get("XDG_STATE_HOME", "")
+    base = Path(state) if os.path.isabs(state) else Path.home() / ".local" / "state"
+    return base / "lumina-stream"
+
+
+def with_environment(config: RelayConfig) -> RelayConfig:
+    """Return the configuration with tokens from the environment where it has none."""
+    both = os.environ.get("LUMINA_TOKEN") or None
+    return msgspec.structs.replace(
+        config,
+        write_token=config.write_token or os.environ.get("LUMINA_WRITE_TOKEN") or both,
+        read_token=config.read_token or os.environ.get("LUMINA_READ_TOKEN") or both,
+    )
+
+
+def serve(config: RelayConfig | None = None) -> int:
+    """Run a relay until it is interrupted; return the exit code.
+
+    Its URL is the one line it writes to stdout, once it is ready. 0 after Ctrl-C or SIGTERM; 1,
+    with a message on stderr, when the port or the data folder is in use or an address is refused.
+    """
+    config = with_environment(config or RelayConfig())
+    configure_log(config.log_format)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    try:
+        listener = _listen(config.host, config.port)
+        port = listener.getsockname()[1]
+        with contextlib.closing(listener):
+            access = Access(
+                config.host,
+                port,
+                write_token=config.write_token,
+                read_token=config.read_token,
+                allow_hosts=config.allow_hosts,
+                allow_origins=config.allow_origins,
+            )
+            folder = config.data or default_data_folder()
+            store = SqliteLog.open(folder)
+            # The first collections of a long-lived process look at what lives for ever.
+            gc.collect()
+            gc.freeze()
+            asyncio.run(_serve(config, access, listener, store, folder))
+    except (LogError, ConfigurationError) as error:
+        _complain(str(error))
+        return 1
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+async def _serve(
+    config: RelayConfig, access: Access, listener: socket.socket, store: SqliteLog, folder: Path
+) -> None:
+    relay = Relay(store, folder, keep_s=config.keep_s, max_bytes=config.max_bytes)
+    settings = uvicorn.Config(
+        make_app(relay, access),
+        loop="asyncio",
+        http="h11",
+        ws=RelayProtocol,
+        ws_max_size=limits.FRAME_BYTES * 4,
+        ws_ping_interval=PING_INTERVAL_S,
+        ws_ping_timeout=PING_TIMEOUT_S,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=config.trust_proxy,
+        root_path=config.root_path,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+    )
+    url = _url(config.host, listener.getsockname()[1]) + config.root_path
+    server = _Server(settings)
+    async with _running(relay):
+        announcing = asyncio.create_task(_announce(relay, server, url, folder, access))
+        await server.serve(sockets=[listener])
+        announcing.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _running(relay: Relay) -> AsyncGenerator[None]:
+    relay.start()
+    try:
+        yield
+    finally:
+        await relay.close()
+
+
+async def _announce(
+    relay: Relay, server: "_Server", url: str, folder: Path, access: Access
+) -> None:
+    await relay.ready.wait()
+    while not server.started:
+        await asyncio.sleep(0.001)
+    sys.stderr.write(banner(url, str(folder), needs_token=access.needs_token))
+    sys.stderr.flush()
+    sys.stdout.write(url + "\n")
+    sys.stdout.flush()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which ends on a signal instead of passing it on once it has ended."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        def handle(number: int, frame: FrameType | None) -> None:
+            self.handle_exit(number, frame)
+
+        originals = {
+            number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, original in originals.items():
+                signal.signal(number, original)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    bare = host.strip("[]")
+    family = socket.AF_INET6 if ":" in bare else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((bare, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigurationError(_in_use(host, port)) from error
+        raise ConfigurationError(f"cannot listen on {host}:{port}: {error}") from error
+    except OverflowError as error:
+        listener.close()
+        raise ConfigurationError(f"{port} is not a port") from error
+    listener.setblocking(False)
+    return listener
+
+
+def _in_use(host: str, port: int) -> str:
+    """Say what answers at an address that is in use."""
+    reachable = host if is_loopback(host) else "127.0.0.1"
+    other = "choose another port with --port (0 takes any free one)"
+    found = "something that is no lumina-stream relay"
+    try:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(_url(reachable, port) + "/healthz", timeout=1.0) as response:
+            body = msgspec.json.decode(response.read(65536))
+        if isinstance(body, dict) and body.get("service") == "lumina-stream":
+            found = f"a lumina-stream relay, process {body.get('pid')}, status {body.get('status')}"
+    except (OSError, ValueError, msgspec.DecodeError):
+        pass
+    return f"port {port} is in use: {found} answers there; {other}"
+
+
+def _url(host: str, port: int) -> str:
+    bare = host.strip("[]")
+    if bare in ("0.0.0.0", "::"):
+        bare = "127.0.0.1"
+    return f"http://[{bare}]:{port}" if ":" in bare else f"http://{bare}:{port}"
+
+
+def _complain(message: str) -> None:
+    sys.stderr.write(f"lumina-stream serve: {message}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(serve())

@@ -1,0 +1,111 @@
+"""One WebSocket of the relay: sends that end, whatever the peer does.
+
+uvicorn waits without end for a peer that reads nothing, when it sends and when it closes. Here
+every wait has a bound, after which the transport is aborted: what the peer still had coming is
+dropped, and the peer reconnects and goes on where it stopped.
+"""
+
+import asyncio
+import contextlib
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from lumina_stream.model import limits
+
+PING_INTERVAL_S = 5.0
+"""Between pings; with the time to answer below, a half-open peer is noticed within 15 s."""
+PING_TIMEOUT_S = limits.HALF_OPEN_S
+CLOSE_S = 2.0
+"""How long a closing handshake may take."""
+
+_KEY = "lumina_socket"
+
+
+class RelayProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket, with a handle on itself for the application, and an end to every wait."""
+
+    async def run_asgi(self) -> None:
+        """Run the application; afterwards let nothing hold the connection open."""
+        self.close_timeout = CLOSE_S
+        self.scope["state"][_KEY] = self  # pyright: ignore[reportTypedDictNotRequiredAccess]
+        await super().run_asgi()
+        # Closing flushes first: a peer that reads nothing would keep it open for ever.
+        self.loop.call_later(CLOSE_S, self.transport.abort)
+
+    def keepalive_timeout(self) -> None:
+        """Drop a peer that does not answer: there is nobody to say goodbye to."""
+        super().keepalive_timeout()
+        self.transport.abort()
+
+
+class Gone(Exception):
+    """The peer's connection ended."""
+
+
+class Socket:
+    """A WebSocket that was accepted or is about to be."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self._protocol: RelayProtocol | None = websocket.scope.get("state", {}).get(_KEY)
+        self._closing = False
+
+    async def accept(self, subprotocol: str | None) -> None:
+        """Complete the handshake."""
+        try:
+            await self._websocket.accept(subprotocol)
+        except (ClientDisconnected, RuntimeError) as error:
+            raise Gone from error
+
+    async def receive(self) -> bytes | str:
+        """Return the next message; raise `Gone` at the end."""
+        message: Any = await self._receive()
+        if message["type"] == "websocket.disconnect":
+            raise Gone
+        data = message.get("bytes")
+        return message["text"] if data is None else data
+
+    async def _receive(self) -> Any:
+        try:
+            return await self._websocket.receive()
+        except RuntimeError as error:
+            raise Gone from error
+
+    async def send(self, data: bytes | str) -> None:
+        """Send a message; raise `Gone` at the end, or if the peer takes nothing for too long."""
+        message = {"type": "websocket.send", "bytes" if isinstance(data, bytes) else "text": data}
+        protocol = self._protocol
+        try:
+            if protocol is not None and protocol.writable.is_set():
+                await self._websocket.send(message)
+            else:
+                async with asyncio.timeout(limits.HALF_OPEN_S):
+                    await self._websocket.send(message)
+        except TimeoutError as error:
+            self.abort()
+            raise Gone from error
+        except (ClientDisconnected, WebSocketDisconnect, RuntimeError) as error:
+            raise Gone from error
+
+    async def close(self, code: int, reason: str = "") -> None:
+        """Close the connection, with force if the peer does not take part."""
+        if self._closing:
+            return
+        self._closing = True
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                # A close frame holds 123 bytes of reason.
+                await self._websocket.close(code, reason.encode()[:120].decode(errors="ignore"))
+        except TimeoutError:
+            self.abort()
+        except (ClientDisconnected, WebSocketDisconnect, RuntimeError):
+            pass
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        if self._protocol is not None:
+            with contextlib.suppress(Exception):
+                self._protocol.transport.abort()

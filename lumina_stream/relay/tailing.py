@@ -1,0 +1,285 @@
+"""`/v1/tail`: one consumer's connection, from its first frame to facts as they are stored.
+
+Catching up and live meet without a gap: the channel's ring begins before the log is read, the log
+is read up to what was published, and the ring goes on from there.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from starlette.websockets import WebSocket
+
+from lumina_stream.model import limits
+from lumina_stream.model.errors import RemoteProtocolError
+from lumina_stream.model.events import SpanStarted
+from lumina_stream.model.ids import is_trace_id
+from lumina_stream.protocol import frames
+from lumina_stream.protocol.consumer import Span, can_resume
+from lumina_stream.relay.admission import admit
+from lumina_stream.relay.hub import Behind, Facts, Publication, Subscription
+from lumina_stream.relay.log import Log, LogError, Row
+from lumina_stream.relay.snapshots import snapshot
+from lumina_stream.relay.sockets import Gone, Socket
+
+if TYPE_CHECKING:
+    from lumina_stream.relay.core import Relay
+
+PROGRESS_S = 1.0
+"""Silence after which a consumer is told how far the log is, and what time it is here."""
+
+_ALL = frames.Filter()
+
+
+def spans_of(store: Log) -> list[Span]:
+    """Return the log's epochs with the offsets that were written in each."""
+    epochs = store.epochs
+    ends = [epoch.first_offset - 1 for epoch in epochs[1:]] + [store.next_offset - 1]
+    return [
+        Span(epoch.id, epoch.first_offset, end) for epoch, end in zip(epochs, ends, strict=True)
+    ]
+
+
+class Consumer:
+    """A consumer's connection."""
+
+    def __init__(
+        self, relay: "Relay", socket: Socket, wire: frames.Wire, asked: frames.Subscribe
+    ) -> None:
+        self._relay = relay
+        self._socket = socket
+        self._wire = wire
+        self._asked = asked
+        self._wake = asyncio.Event()
+        self._subscription: Subscription
+
+    async def run(self) -> None:
+        """Send what the subscription asks for, until the connection ends."""
+        hub = self._relay.hub
+        asked = self._asked
+        self._subscription = hub.subscribe(asked.view, asked.filter, self._wire, self._wake.set)
+        try:
+            if asked.view in ("traces", "running"):
+                await self._begin_listing()
+            else:
+                await self._begin_events()
+            await self._live()
+        finally:
+            hub.unsubscribe(self._subscription)
+
+    # --- beginnings --------------------------------------------------------------------------
+
+    async def _begin_listing(self) -> None:
+        offset = self._subscription.to_now()
+        first = list(self._subscription.channel.first_frames())
+        await self._subscribed(offset, recovered=False)
+        await self._send_all(first)
+
+    async def _begin_events(self) -> None:
+        store, asked = self._relay.store, self._asked
+        cursor = asked.cursor
+        if cursor is not None and can_resume(cursor, spans_of(store), store.first_offset):
+            await self._subscribed(cursor.offset, recovered=True)
+            await self._catch_up(cursor.offset, resumed=True)
+        elif asked.since_ns is not None:
+            offset = await asyncio.to_thread(store.offset_at, asked.since_ns)
+            offset = min(offset, self._relay.hub.offset)
+            await self._subscribed(offset, recovered=False)
+            await self._send_all(snapshot(offset, self._producers(), ()))
+            await self._catch_up(offset, resumed=False)
+        elif asked.snapshot:
+            offset = self._subscription.to_now()
+            frames_now = self._subscription.channel.snapshot()
+            await self._subscribed(offset, recovered=False)
+            await self._send_all(frames_now)
+        elif asked.filter.trace_id is not None:
+            await self._replay_trace(asked.filter.trace_id)
+        else:
+            await self._subscribed(self._subscription.to_now(), recovered=False)
+
+    async def _subscribed(self, offset: int, *, recovered: bool) -> None:
+        epoch = self._relay.store.epoch.id
+        now = self._relay.clock.now()
+        await self._send(frames.Subscribed(recovered, epoch, offset, now))
+
+    async def _replay_trace(self, trace_id: str) -> None:
+        until = self._subscription.to_now()
+        await self._subscribed(0, recovered=False)
+        await self._send_all(snapshot(0, self._producers(), ()))
+        after = 0
+        while after < until:
+            rows = await asyncio.to_thread(self._relay.store.read_trace, trace_id, after=after)
+            if not rows:
+                break
+            for row in rows:
+                if row.offset <= until:
+                    await self._send_row(row, {trace_id})
+            after = rows[-1].last_offset
+        await self._progress()
+
+    async def _catch_up(self, offset: int, *, resumed: bool) -> None:
+        """Send what the log has after `offset`, until the ring has what follows."""
+        subscription, store, hub = self._subscription, self._relay.store, self._relay.hub
+        known: dict[str, bool] = {}
+        while not subscription.resume(offset):
+            rows = await asyncio.to_thread(store.read, offset)
+            rows = [row for row in rows if row.offset <= hub.offset]
+            if not rows:
+                # Removed or damaged: the ring begins where the log can tell nothing any more.
+                offset = subscription.channel.ring.start_offset
+                continue
+            for row in rows:
+                await self._catch_up_row(row, known, resumed=resumed)
+            offset = rows[-1].last_offset
+
+    async def _catch_up_row(self, row: Row, known: dict[str, bool], *, resumed: bool) -> None:
+        wanted_filter = self._asked.filter
+        if wanted_filter == _ALL:
+            await self._send_row(row, None)
+            return
+        if wanted_filter.trace_id is not None:
+            await self._send_row(row, {wanted_filter.trace_id})
+            return
+        channel, projections = self._subscription.channel, self._relay.projections
+        for event in admit(row.events, row.producer_id).events:
+            trace_id = getattr(event, "trace_id", None)
+            if trace_id is None or trace_id in known:
+                continue
+            wanted = trace_id in channel.selected or projections.matches(wanted_filter, trace_id)
+            known[trace_id] = wanted
+            if not wanted:
+                continue
+            channel.selected.add(trace_id)
+            begins = isinstance(event, SpanStarted) and event.parent_id is None
+            if resumed and not begins:
+                # It may have come into the view while the consumer was away.
+                tree = projections.tree(trace_id)
+                if tree is not None:
+                    await self._send_all(snapshot(row.offset - 1, (), (tree,)))
+        await self._send_row(row, {t for t, wanted in known.items() if wanted})
+
+    async def _send_row(self, row: Row, trace_ids: set[str] | None) -> None:
+        admitted = admit(row.events, row.producer_id)
+        publication = Publication(
+            row.offset,
+            row.producer_id,
+            row.first_seq,
+            row.events,
+            admitted.events,
+            admitted.trace_ids,
+            (),
+            (),
+        )
+        facts = Facts(publication, self._relay.projections.service(row.producer_id))
+        chosen = facts.all
+        if trace_ids is not None:
+            chosen = facts.of(trace_ids.intersection(admitted.trace_ids))
+        if self._asked.view == "events":
+            chosen = facts.with_producers(chosen)
+        if chosen:
+            await self._send(facts.frame(publication, chosen))
+
+    # --- live --------------------------------------------------------------------------------
+
+    async def _live(self) -> None:
+        subscription = self._subscription
+        while True:
+            found = subscription.next()
+            if found is None:
+                await self._wait()
+            elif isinstance(found, Behind):
+                await self._skip(found)
+            else:
+                await self._socket.send(found)
+
+    async def _wait(self) -> None:
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(PROGRESS_S):
+                await self._wake.wait()
+        except TimeoutError:
+            await self._progress()
+
+    async def _progress(self) -> None:
+        await self._send(frames.Progress(self._subscription.offset, self._relay.clock.now()))
+
+    async def _skip(self, behind: Behind) -> None:
+        channel = self._subscription.channel
+        if self._asked.view in ("traces", "running"):
+            await self._send_all(list(channel.first_frames()))
+            return
+        following = channel.snapshot()
+        await self._send(frames.Skip(behind.from_offset, behind.to_offset))
+        await self._send_all(following)
+
+    # --- small parts -------------------------------------------------------------------------
+
+    def _producers(self):  # noqa: ANN202
+        return self._relay.projections.forest.producers.all()
+
+    async def _send(self, frame: frames.AnyFrame) -> None:
+        await self._socket.send(self._wire.encode(frame))
+
+    async def _send_all(self, several: Iterable[frames.AnyFrame]) -> None:
+        for number, frame in enumerate(several):
+            await self._send(frame)
+            if number % 4 == 3:
+                await asyncio.sleep(0)  # a large snapshot leaves the loop to others
+
+
+async def tail(relay: "Relay", websocket: WebSocket, subprotocol: str | None) -> None:
+    """Serve a consumer's WebSocket until it ends."""
+    socket = Socket(websocket)
+    wire = frames.wire_for(subprotocol)
+    try:
+        await socket.accept(subprotocol)
+        try:
+            async with asyncio.timeout(limits.CONNECT_TIMEOUT_S):
+                asked = wire.subscribe(await socket.receive())
+            _check(asked)
+        except TimeoutError:
+            await socket.close(1008, "no subscribe")
+            return
+        except RemoteProtocolError as error:
+            await socket.send(wire.encode(frames.Error(str(error), "protocol")))
+            await socket.close(error.code, str(error))
+            return
+        await _serve(relay, socket, Consumer(relay, socket, wire, asked))
+    except Gone:
+        return
+
+
+async def _serve(relay: "Relay", socket: Socket, consumer: Consumer) -> None:
+    sending = asyncio.create_task(consumer.run())
+    listening = asyncio.create_task(_listen(socket))
+    try:
+        await asyncio.wait((sending, listening), return_when=asyncio.FIRST_COMPLETED)
+        if sending.done():
+            try:
+                sending.result()
+            except Gone:
+                pass
+            except LogError as error:
+                relay.log.error("a consumer cannot be served", error=str(error))
+                await socket.close(1011, "the log cannot be read now")
+        elif not listening.cancelled() and listening.exception() is None:
+            await socket.close(1002, "a consumer sends one frame only")
+    finally:
+        for task in (sending, listening):
+            task.cancel()
+        await asyncio.gather(sending, listening, return_exceptions=True)
+
+
+async def _listen(socket: Socket) -> None:
+    await socket.receive()
+
+
+def _check(asked: frames.Subscribe) -> None:
+    trace_id = asked.filter.trace_id
+    if trace_id is not None and not is_trace_id(trace_id):
+        raise RemoteProtocolError(f"{trace_id!r} is not a trace id: 32 lower-case hex digits")
+    if asked.view == "trace" and trace_id is None:
+        raise RemoteProtocolError("the view `trace` needs a filter with a trace_id")
+    for text in (asked.filter.service, asked.filter.name, asked.filter.state):
+        if text is not None and len(text) > limits.NAME_LENGTH:
+            raise RemoteProtocolError("a filter that is too long")

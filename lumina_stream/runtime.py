@@ -1,0 +1,479 @@
+"""init, shutdown, fork and exit: the only place that wires recording to transport."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import secrets
+import socket
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from lumina_stream.model.clock import Clock
+from lumina_stream.model.errors import ConfigurationError, LuminaError
+from lumina_stream.model.ids import IdGenerator, RandomIds
+from lumina_stream.model.limits import DEFAULT_LIMITS, EXIT_S, Limits
+from lumina_stream.recording import redaction as redactions
+from lumina_stream.recording.context import active, recorder_now
+from lumina_stream.recording.queue import EventQueue
+from lumina_stream.recording.recorder import Recorder
+from lumina_stream.recording.redaction import DEFAULT, Redaction, Redactor
+from lumina_stream.recording.subscription import Subscription
+from lumina_stream.recording.values import Cleaner
+
+if TYPE_CHECKING:
+    from lumina_stream.transport.exporter import Exporter
+
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What `init` was told, after variables and defaults: also what a child process is told."""
+
+    service_name: str
+    endpoint: str
+    token: str | None
+    environment: str | None
+    attributes: dict[str, Any]
+    sample_rate: float
+    redact: Redaction
+    capture_content: bool
+    limits: Limits
+    export: bool
+
+
+class Statistics(msgspec.Struct, frozen=True):
+    """What became of what was recorded. Counts are events since `init`.
+
+    `recorded` were admitted to the queue, `acknowledged` of these are stored by a relay, `lost` were
+    refused and reported. `faults` counts errors of our own, `late_calls` calls on ended spans.
+    """
+
+    enabled: bool = False
+    producer_id: str = ""
+    service_name: str = ""
+    endpoint: str = ""
+    recorded: int = 0
+    acknowledged: int = 0
+    queued: int = 0
+    queued_bytes: int = 0
+    lost: int = 0
+    lost_by_type: dict[str, int] = {}
+    unsampled: int = 0
+    late_calls: int = 0
+    faults: int = 0
+    last_fault: str = ""
+    connected: bool = False
+    connections: int = 0
+    last_error: str = ""
+
+
+class Runtime:
+    """Tracing of this process, from `init` to `shutdown`. `init` returns it; keeping it is optional."""
+
+    def __init__(
+        self, settings: Settings, ids: IdGenerator | None = None, clock: Clock | None = None
+    ) -> None:
+        self.settings = settings
+        self.producer_id = secrets.token_hex(8)
+        self.clock = clock or Clock()
+        self.link: str | None = None
+        """Where a relay started by `init(serve=True)` shows the traces; None without one."""
+        self._relay: Any = None
+        self._exporter: Exporter | None = None
+        self._closed = False
+        self.queue = EventQueue(settings.limits.queue_bytes, reading=settings.export)
+        self.recorder = Recorder(
+            self.queue,
+            producer_id=self.producer_id,
+            service=settings.service_name,
+            limits=settings.limits,
+            redaction=settings.redact,
+            sample_rate=settings.sample_rate,
+            capture_content=settings.capture_content,
+            ids=ids,
+            clock=self.clock,
+        )
+        if settings.export:
+            self._exporter = self._make_exporter()
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Wait until everything recorded so far is stored; return whether it is. Blocks."""
+        if self._exporter is None or self._closed:
+            return True
+        return self._exporter.flush(timeout_s)
+
+    def shutdown(self, timeout_s: float = EXIT_S) -> bool:
+        """Deliver what there is and stop recording; return whether all of it is stored. Blocks."""
+        return self._shut_down(timeout_s, at_exit=False)
+
+    def statistics(self) -> Statistics:
+        """Return what became of what was recorded."""
+        recorder, queue = self.recorder, self.queue
+        figures: dict[str, Any] = {}
+        if self._exporter is not None:
+            from lumina_stream.transport.exporter import statistics_of
+
+            figures = statistics_of(self._exporter)
+        return Statistics(
+            enabled=active.recorder is recorder,
+            producer_id=self.producer_id,
+            service_name=self.settings.service_name,
+            endpoint=self.settings.endpoint if self.settings.export else "",
+            queued=len(queue.events),
+            queued_bytes=queue.used,
+            lost=queue.losses.total,
+            lost_by_type=dict(queue.losses.totals),
+            unsampled=recorder.unsampled,
+            late_calls=recorder.late_calls,
+            faults=recorder.faults + recorder.redactions.faults,
+            last_fault=recorder.last_fault,
+            **figures,
+        )
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+
+    def __repr__(self) -> str:
+        where = self.settings.endpoint if self.settings.export else "nowhere"
+        return f"<Runtime {self.settings.service_name!r} exporting to {where}>"
+
+    # --- inside --------------------------------------------------------------------------------
+
+    def _make_exporter(self) -> Exporter:
+        from lumina_stream.protocol.frames import Hello
+        from lumina_stream.protocol.producer import ProducerSession
+        from lumina_stream.transport import process
+        from lumina_stream.transport.endpoint import parse_endpoint
+        from lumina_stream.transport.exporter import Exporter
+
+        hello = Hello(
+            self.producer_id,
+            secrets.token_hex(8),
+            1,
+            self.settings.service_name,
+            self._resource(),
+            socket.gethostname(),
+            os.getpid(),
+            process.start_time(os.getpid()),
+            process.boot_id(),
+            process.pid_namespace(),
+        )
+        return Exporter(
+            self.queue,
+            ProducerSession(hello),
+            parse_endpoint(self.settings.endpoint),
+            self.settings.token,
+            self.clock,
+            self._new_identity,
+            _register_multiprocessing,
+        )
+
+    def _resource(self) -> dict[str, Any]:
+        from lumina_stream.version import __version__
+
+        resource: dict[str, Any] = {
+            "service.name": self.settings.service_name,
+            "telemetry.sdk.name": "lumina-stream",
+            "telemetry.sdk.version": __version__,
+            "process.pid": os.getpid(),
+            "process.runtime.name": sys.implementation.name,
+            "process.runtime.version": ".".join(map(str, sys.version_info[:3])),
+        }
+        if self.settings.environment:
+            resource["deployment.environment.name"] = self.settings.environment
+        cleaner = Cleaner(self.settings.limits)
+        for key, value in self.settings.attributes.items():
+            name = cleaner.key(key)
+            plain = cleaner.clean(value, name)
+            resource[name] = self.recorder.redactions.value(name, plain, cleaner.marks)
+        return resource
+
+    def _new_identity(self) -> tuple[str, str]:
+        self.producer_id = self.recorder.producer_id = secrets.token_hex(8)
+        return self.producer_id, secrets.token_hex(8)
+
+    def _shut_down(self, timeout_s: float, *, at_exit: bool) -> bool:
+        if self._closed:
+            return True
+        self._closed = True
+        if active.recorder is self.recorder:
+            active.recorder = None
+            active.automatic = False
+        delivered = True
+        if self._exporter is not None:
+            delivered = self._exporter.stop(timeout_s, at_exit=at_exit)
+            if not delivered:
+                self._report_undelivered()
+        if self._relay is not None:
+            self._relay.close()
+        return delivered
+
+    def _report_undelivered(self) -> None:
+        assert self._exporter is not None
+        waiting = self._exporter.session.unacknowledged + len(self.queue.events)
+        error = self._exporter.state.last_error
+        import logging
+
+        logging.getLogger("lumina_stream").warning(
+            "lumina-stream: %d events were not delivered to %s%s",
+            waiting,
+            self.settings.endpoint,
+            f" ({error})" if error else "",
+        )
+
+    # --- fork ----------------------------------------------------------------------------------
+
+    def _before_fork(self) -> None:
+        if self._exporter is not None and not self._closed:
+            self._exporter.park()
+
+    def _after_in_parent(self) -> None:
+        if self._exporter is not None and not self._closed:
+            self._exporter.unpark()
+
+    def _after_in_child(self) -> Runtime | None:
+        """Leave what is the parent's to the parent; return the child's own runtime."""
+        self.recorder.closed = True
+        self.queue.close()
+        if isinstance(self.recorder.ids, RandomIds):
+            self.recorder.ids.forget()
+        was_active = active.recorder is self.recorder
+        self._closed = True
+        self._relay = None  # the parent's child, not ours
+        return Runtime(self.settings, self.recorder.ids, self.clock) if was_active else None
+
+
+_runtime: Runtime | None = None
+_hooked = False
+_lock = threading.RLock()
+
+
+def init(
+    service_name: str | None = None,
+    *,
+    endpoint: str | None = None,
+    token: str | None = None,
+    environment: str | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    sample_rate: float | None = None,
+    redact: Redaction | Redactor | Iterable[str] | None = DEFAULT,
+    capture_content: bool | None = None,
+    limits: Limits | None = None,
+    export: bool = True,
+    serve: bool = False,
+    enabled: bool | None = None,
+) -> Runtime:
+    """Turn tracing on in this process; called again, it takes the new settings.
+
+    `endpoint`: the relay's URL, default `http://127.0.0.1:4318`. `sample_rate`: share of traces, 0.0
+    to 1.0. `redact`: DEFAULT, None, names to hide beside the defaults, a function
+    `(key, value) -> value`, or a `Redaction`. `capture_content=False`: no arguments, results and
+    message texts. `export=False`: record for `subscribe()` alone. `serve=True`: start a relay as a
+    child process; its address is `Runtime.link`. `enabled=False`: everything stays off.
+    Each argument wins over its variable: LUMINA_SERVICE_NAME, _ENDPOINT, _TOKEN, _ENVIRONMENT,
+    _SAMPLE_RATE, _CAPTURE_CONTENT, _ENABLED. Raises `ConfigurationError` for a value that cannot be
+    used, and never for a relay that does not answer.
+    """
+    with _lock:
+        relay: Any = None
+        if serve:
+            from lumina_stream.transport.child_relay import ChildRelay
+
+            relay = ChildRelay.start()
+            endpoint, token = relay.url, None
+        settings = Settings(
+            service_name or _variable("SERVICE_NAME") or _program_name(),
+            endpoint or _variable("ENDPOINT") or "http://127.0.0.1:4318",
+            token or _variable("TOKEN"),
+            environment or _variable("ENVIRONMENT"),
+            dict(attributes or {}),
+            _rate(sample_rate),
+            redactions.redaction_from(redact),
+            _flag("CAPTURE_CONTENT", True) if capture_content is None else bool(capture_content),
+            limits or DEFAULT_LIMITS,
+            export,
+        )
+        on = _flag("ENABLED", True) if enabled is None else bool(enabled)
+        runtime = _install(Runtime(settings), on=on)
+        runtime._relay, runtime.link = relay, relay.url if relay is not None else None  # pyright: ignore[reportPrivateUsage]
+        return runtime
+
+
+def shutdown(timeout_s: float = EXIT_S) -> bool:
+    """Deliver what there is and turn tracing off; return whether everything is stored. Blocks."""
+    runtime = _runtime
+    return True if runtime is None else runtime.shutdown(timeout_s)
+
+
+def flush(timeout_s: float = 5.0) -> bool:
+    """Wait until everything recorded so far is stored; return whether it is. Blocks."""
+    runtime = _runtime
+    return True if runtime is None else runtime.flush(timeout_s)
+
+
+async def aflush(timeout_s: float = 5.0) -> bool:
+    """Do what `flush` does without blocking the loop (asyncio and trio)."""
+    import anyio.to_thread
+
+    return await anyio.to_thread.run_sync(flush, timeout_s, abandon_on_cancel=True)
+
+
+async def ashutdown(timeout_s: float = EXIT_S) -> bool:
+    """Do what `shutdown` does without blocking the loop (asyncio and trio)."""
+    import anyio.to_thread
+
+    return await anyio.to_thread.run_sync(shutdown, timeout_s)
+
+
+def statistics() -> Statistics:
+    """Return what became of what was recorded; all zero while tracing was never on."""
+    runtime = _runtime
+    return Statistics() if runtime is None else runtime.statistics()
+
+
+def subscribe(*, keep_finished: int = 1_000) -> Subscription:
+    """Return a live subscription to what this process records (see `Subscription`).
+
+    `keep_finished`: finished traces kept in `traces`. Raises `LuminaError` while tracing is off.
+    """
+    recorder = recorder_now()
+    if recorder is None:
+        raise LuminaError("tracing is off: call lumina.init() first (export=False needs no relay)")
+    return Subscription(recorder, keep_finished=keep_finished)
+
+
+def _install(runtime: Runtime, *, on: bool) -> Runtime:
+    global _runtime, _hooked
+    before, _runtime = _runtime, runtime
+    active.automatic = False
+    active.recorder = runtime.recorder if on else None
+    if before is not None:
+        before._shut_down(1.0, at_exit=False)  # pyright: ignore[reportPrivateUsage]
+        # Spans that are still open go on: what they record from now on leaves by the new queue.
+        before.recorder.queue = runtime.queue
+        runtime.queue.taps = before.queue.taps
+    if not _hooked:
+        _hooked = True
+        atexit.register(_at_exit)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=lambda: _runtime and _runtime._before_fork(),  # pyright: ignore[reportPrivateUsage]
+                after_in_parent=lambda: _runtime and _runtime._after_in_parent(),  # pyright: ignore[reportPrivateUsage]
+                after_in_child=_after_in_child,
+            )
+    return runtime
+
+
+def _after_in_child() -> None:
+    global _runtime, _lock
+    _lock = threading.RLock()  # another thread of the parent may have held it
+    if _runtime is not None:
+        runtime = _runtime._after_in_child()  # pyright: ignore[reportPrivateUsage]
+        if runtime is not None:
+            _runtime = runtime
+            active.recorder = runtime.recorder
+
+
+def _at_exit() -> None:
+    runtime = _runtime
+    if runtime is not None:
+        runtime._shut_down(EXIT_S, at_exit=True)  # pyright: ignore[reportPrivateUsage]
+
+
+def _register_multiprocessing() -> None:
+    """In a child of `multiprocessing`: deliver by its own finaliser, since it may skip atexit."""
+    multiprocessing = sys.modules.get("multiprocessing")
+    if multiprocessing is not None and multiprocessing.parent_process() is not None:
+        from multiprocessing.util import Finalize
+
+        Finalize(None, _at_exit, exitpriority=10)
+
+
+def _revive(settings: Settings | None = None) -> None:
+    """Initialise on the first recording call: from the environment, or as another process was."""
+    with _lock:
+        if active.recorder is not None:
+            return
+        try:
+            if settings is None:
+                init()
+            else:
+                _install(Runtime(settings), on=True)
+        except LuminaError as error:
+            # Asked for by the environment, in a program that did not: say it once, and stay off.
+            import logging
+
+            logging.getLogger("lumina_stream").warning("lumina-stream stays off: %s", error)
+
+
+def _settings() -> Settings | None:
+    """Return the settings in force for another process; what cannot be pickled stays behind."""
+    if _runtime is None:
+        return None
+    redact = _runtime.settings.redact
+    if redact.function is not None:
+        redact = Redaction(redact.keys, redact.patterns)
+    return msgspec.structs.replace(_runtime.settings, redact=redact)
+
+
+def _variable(name: str) -> str | None:
+    return os.environ.get(f"LUMINA_{name}") or None
+
+
+def _flag(name: str, default: bool) -> bool:
+    text = os.environ.get(f"LUMINA_{name}")
+    if text is None:
+        return default
+    if text.strip().lower() in _TRUE:
+        return True
+    if text.strip().lower() in _FALSE:
+        return False
+    raise ConfigurationError(f"LUMINA_{name} is {text!r}; write 1 or 0")
+
+
+def _rate(given: float | None) -> float:
+    from lumina_stream.recording.sampling import threshold
+
+    text = _variable("SAMPLE_RATE")
+    rate: float = 1.0
+    if given is not None:
+        rate = given
+    elif text is not None:
+        try:
+            rate = float(text)
+        except ValueError:
+            raise ConfigurationError(
+                f"LUMINA_SAMPLE_RATE is {text!r}; write a number from 0.0 to 1.0"
+            ) from None
+    threshold(rate)
+    return rate
+
+
+def _program_name() -> str:
+    """Return a service name for a program that gave none: its script's or module's."""
+    path = sys.argv[0] if sys.argv and sys.argv[0] not in ("", "-c", "-m") else ""
+    name = os.path.splitext(os.path.basename(path))[0]
+    if name == "__main__":
+        name = os.path.basename(os.path.dirname(path))
+    return name or "python"
+
+
+def asked_by_environment() -> bool:
+    """Tell whether variables alone turn tracing on: LUMINA_ENABLED=1, or an endpoint and not =0."""
+    enabled = os.environ.get("LUMINA_ENABLED", "").strip().lower()
+    if enabled:
+        return enabled in _TRUE
+    return bool(os.environ.get("LUMINA_ENDPOINT"))
+
+
+active.revive = _revive
+active.settings = _settings
+active.automatic = asked_by_environment()

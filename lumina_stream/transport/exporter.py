@@ -1,0 +1,479 @@
+"""The exporter: one daemon thread with a loop of its own, so that a blocked program still streams.
+
+It drains the queue, lets `ProducerSession` number and frame what it finds, and sends. It decides
+nothing about seq and acknowledgement: that is the session's. While no relay answers, it does not
+even import an event loop: a plain connect tells whether it is worth it.
+
+The thread is started bare (`_thread`), because it may be started from inside any recording call: a
+signal handler, or a collected span while some lock of `threading` is held.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import os
+import random
+import socket
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from lumina_stream.model import codec, limits
+from lumina_stream.model.clock import Clock
+from lumina_stream.model.errors import (
+    ConfigurationError,
+    ConnectionEnded,
+    ConnectionFailed,
+    RemoteProtocolError,
+)
+from lumina_stream.protocol import producer as signals
+from lumina_stream.protocol.producer import ProducerSession
+from lumina_stream.recording.queue import EventQueue
+from lumina_stream.transport.endpoint import Endpoint, resolve
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from lumina_stream.transport.connection import Connection
+
+_DRAIN = 10_000
+"""Events taken out of the queue at once: bounds how long one turn holds the interpreter."""
+_QUIET_TURNS = 8
+"""Turns of `COALESCE_S` without an event before the thread sleeps until it is woken."""
+_PARK_S = 1.0
+"""How long a fork waits for the thread to stop; longer only if the machine stalls."""
+_STALLED_S = 0.5
+"""At exit: how long to wait for the next acknowledgement."""
+
+
+class ExporterState(msgspec.Struct):
+    """What the exporter has seen; read by `statistics()`."""
+
+    connected: bool = False
+    connections: int = 0
+    attempts: int = 0
+    answered: bool = False
+    """Whether a relay ever answered."""
+    last_error: str = ""
+
+
+class Exporter:
+    """Deliver what a queue holds, over any number of connections."""
+
+    def __init__(
+        self,
+        queue: EventQueue,
+        session: ProducerSession,
+        endpoint: Endpoint,
+        token: str | None,
+        clock: Clock,
+        new_identity: Callable[[], tuple[str, str]],
+        thread_started: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.queue = queue
+        self.session = session
+        self.state = ExporterState()
+        self._endpoint = endpoint
+        self._token = token
+        self._clock = clock
+        self._new_identity = new_identity
+        self._thread_started = thread_started
+        self._addresses: list[tuple[str, int]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._woken: asyncio.Event | None = None
+        self._alarm = _Alarm()  # wakes the thread where it has no loop
+        self._gate = _thread.allocate_lock()  # held by the one thread that runs
+        self._thread_id = 0
+        self._parked = False
+        self._stopping = False
+        self._said_bye = False
+        self._flushes: list[_Flush] = []
+        self._throttled_until = 0.0
+        self._heartbeat_s = limits.HEARTBEAT_S
+        queue.wake = self.wake
+
+    # --- called by the program's threads ------------------------------------------------------
+
+    def wake(self) -> None:
+        """Make the thread look at the queue, starting it if it does not run. Never waits."""
+        loop, woken = self._loop, self._woken
+        if loop is not None and woken is not None:
+            try:
+                loop.call_soon_threadsafe(woken.set)
+                return
+            except RuntimeError:  # that loop was closed just now
+                pass
+        self._alarm.set()
+        self._start()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all that was recorded before is stored; return whether it was in time."""
+        if self._nothing_left:
+            return True
+        request = _Flush()
+        self._flushes.append(request)
+        self.wake()
+        try:
+            return request.wait(timeout_s)
+        finally:
+            with contextlib.suppress(ValueError):
+                self._flushes.remove(request)
+
+    def stop(self, timeout_s: float, *, at_exit: bool = False) -> bool:
+        """Deliver what there is, say `bye` and stop; return whether everything was stored.
+
+        Waits at most `timeout_s`, and only while acknowledgements arrive; `EXIT_UNREACHED_S` once an
+        attempt has failed and no relay ever answered.
+        """
+        self._stopping = True
+        started = time.monotonic()
+        if self._gate.acquire(blocking=False):
+            self._gate.release()
+            if not self._nothing_left:
+                if at_exit:
+                    # No thread can be started any more: deliver from this one.
+                    self._deliver_inline(started + min(timeout_s, limits.EXIT_S))
+                    return self._nothing_left
+                self.wake()
+        else:
+            self.wake()
+        acked, progress = self.session.acked, started
+        while not self._said_bye:
+            now = time.monotonic()
+            if self.session.acked != acked or not self.state.attempts:
+                acked, progress = self.session.acked, now
+            unreached = not self.state.answered and self.state.attempts > 0
+            if now - started >= timeout_s:
+                break
+            if unreached and now - started >= limits.EXIT_UNREACHED_S:
+                break
+            if self.state.answered and now - progress >= _STALLED_S:
+                break
+            if self._gate.acquire(timeout=0.005):
+                self._gate.release()
+                break
+        return self._nothing_left
+
+    def park(self) -> None:
+        """Stop the thread before a fork; the connection is dropped and taken up again afterwards."""
+        self._parked = True
+        if self._gate.acquire(blocking=False):
+            self._gate.release()
+            return
+        self.wake()
+        if self._gate.acquire(timeout=_PARK_S):
+            self._gate.release()
+            _await_thread_exit(self._thread_id)
+
+    def unpark(self) -> None:
+        """Allow the thread again; the next event starts it (not here: fork would warn of it)."""
+        self._parked = False
+        self.queue.idle = True
+
+    @property
+    def _nothing_left(self) -> bool:
+        return not self.queue.events and not self.session.unacknowledged
+
+    def _start(self) -> None:
+        if self._parked or not self._gate.acquire(blocking=False):
+            return
+        try:
+            _thread.start_new_thread(self._run, ())
+        except RuntimeError:  # the interpreter is on its way out
+            self._gate.release()
+
+    # --- the thread ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        self._thread_id = _thread.get_native_id()
+        try:
+            self._thread_started()
+            wait_s = limits.RECONNECT_FIRST_S
+            while not self._parked and not self._said_bye:
+                self.queue.idle = False
+                self._alarm.clear()
+                address = self._reachable()
+                if address is not None and self._converse_in_loop(address):
+                    wait_s = limits.RECONNECT_FIRST_S
+                    continue
+                if self._stopping:
+                    break
+                self._number_losses()
+                # Full jitter, but never a storm: relays restart under hundreds of producers.
+                self._alarm.wait(wait_s * (0.5 + random.random() / 2))
+                wait_s = min(wait_s * 2, limits.RECONNECT_MOST_S)
+        except Exception as error:  # nothing of ours may print a traceback into the program
+            self.state.last_error = f"{type(error).__name__}: {error}"
+        finally:
+            self.queue.idle = True
+            self._gate.release()
+
+    def _reachable(self) -> tuple[str, int] | None:
+        """Return an address that takes connections, None if none does."""
+        try:
+            if not self._addresses or not self._stopping:
+                self._addresses = resolve(self._endpoint)
+            for host, port in self._addresses:
+                try:
+                    socket.create_connection((host, port), limits.CONNECT_TIMEOUT_S).close()
+                    return host, port
+                except OSError as error:
+                    self.state.last_error = error.strerror or str(error)
+        except OSError as error:
+            self.state.last_error = f"{self._endpoint.host}: {error.strerror or error}"
+        self.state.attempts += 1
+        return None
+
+    def _converse_in_loop(self, address: tuple[str, int]) -> bool:
+        """Run one connection; return whether the relay welcomed us."""
+        import asyncio
+
+        loop = asyncio.new_event_loop()
+        try:
+            return loop.run_until_complete(self._connect(address))
+        finally:
+            self._loop = self._woken = None
+            loop.close()
+
+    def _deliver_inline(self, deadline: float) -> None:
+        if not self._gate.acquire(blocking=False):
+            return
+        try:
+            address = self._reachable()
+            if address is not None:
+                import asyncio
+
+                loop = asyncio.new_event_loop()
+                try:
+                    delivery = self._connect(address)
+                    left = max(0.05, deadline - time.monotonic())
+                    loop.run_until_complete(asyncio.wait_for(delivery, left))
+                except TimeoutError:
+                    pass
+                finally:
+                    self._loop = self._woken = None
+                    loop.close()
+        finally:
+            self._gate.release()
+
+    async def _connect(self, address: tuple[str, int]) -> bool:
+        import asyncio
+
+        from lumina_stream.transport.connection import connect
+
+        self._woken = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        session = self.session
+        try:
+            async with connect(
+                self._endpoint, "/v1/stream", token=self._token, address=address
+            ) as connection:
+                await connection.send(session.connected(self._clock.now(), self._clock.monotonic()))
+                async with asyncio.timeout(limits.CONNECT_TIMEOUT_S):
+                    while not session.welcomed:
+                        self._handle(session.receive(await connection.receive()))
+                self.state.connections += 1
+                self.state.connected = self.state.answered = True
+                self.state.last_error = ""
+                await self._converse(connection)
+        except _Renamed:
+            return True
+        except (ConnectionFailed, ConnectionEnded, ConfigurationError) as error:
+            self.state.last_error = str(error)
+        except RemoteProtocolError as error:
+            self.state.last_error = f"the relay broke the protocol: {error}"
+        except TimeoutError:
+            self.state.last_error = "the relay took the connection and said nothing"
+        except Exception as error:  # what no rule above foresaw must not end the thread
+            self.state.last_error = f"{type(error).__name__}: {error}"
+        finally:
+            welcomed = self.state.connected
+            self.state.connected = False
+            self.state.attempts += 1
+            session.disconnected()
+        return welcomed
+
+    async def _converse(self, connection: Connection) -> None:
+        import asyncio
+
+        reader = asyncio.ensure_future(self._read(connection))
+        writer = asyncio.ensure_future(self._write(connection))
+        try:
+            await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (reader, writer):
+                task.cancel()
+            ended = await asyncio.gather(reader, writer, return_exceptions=True)
+        for outcome in ended:
+            if isinstance(outcome, Exception):
+                raise outcome
+
+    async def _read(self, connection: Connection) -> None:
+        while True:
+            self._handle(self.session.receive(await connection.receive()))
+
+    async def _write(self, connection: Connection) -> None:
+        """Send while there is something; doze in turns of `COALESCE_S`; then sleep until woken."""
+        import asyncio
+
+        woken = self._woken
+        assert woken is not None
+        queue, session = self.queue, self.session
+        monotonic = time.monotonic
+        beat_at = monotonic() + self._heartbeat_s
+        quiet = 0
+        while not self._parked:
+            found = self._drain()
+            sent = 0
+            while monotonic() >= self._throttled_until and (batch := session.next_batch()):
+                await connection.send(batch)
+                sent += 1
+                if sent % 8 == 0:
+                    self._drain()
+            now = monotonic()
+            if now >= beat_at:
+                beat_at = now + self._heartbeat_s
+                await connection.send(
+                    session.heartbeat(len(queue.events), self._clock.now(), self._clock.monotonic())
+                )
+            if self._stopping and self._nothing_left:
+                await connection.send(session.bye())
+                self._said_bye = True
+                return
+            if found or sent:
+                quiet = 0
+            quiet += 1
+            if quiet <= _QUIET_TURNS:
+                await asyncio.sleep(limits.COALESCE_S)
+                continue
+            # The order matters: an append after `idle` is set wakes us, one before it is seen here.
+            woken.clear()
+            queue.idle = True
+            if queue.events or queue.losses.pending:
+                queue.idle = False
+                continue
+            with contextlib.suppress(TimeoutError):
+                pause = (
+                    self._throttled_until - now if self._throttled_until > now else beat_at - now
+                )
+                async with asyncio.timeout(max(0.0, min(pause, beat_at - now))):
+                    await woken.wait()
+            queue.idle = False
+        if self._parked:  # a last look, so that a fork delays nothing that was recorded before it
+            self._drain()
+            while batch := session.next_batch():
+                await connection.send(batch)
+
+    def _drain(self) -> int:
+        """Number what is in the queue; return how many events that was."""
+        events = self.queue.drain(_DRAIN)
+        add = self.session.add
+        for event in events:
+            add(event)
+        self._number_losses()
+        self._check_flushes(drained=len(events) < _DRAIN)
+        return len(events)
+
+    def _number_losses(self) -> None:
+        # From a reserve of its own: a report of loss is never itself refused.
+        lost = self.queue.losses.take(self._clock.now())
+        if lost is not None:
+            data = codec.encode(lost)
+            self.queue.used += len(data) + limits.EVENT_OVERHEAD
+            self.session.add(data)
+
+    def _check_flushes(self, *, drained: bool) -> None:
+        for request in list(self._flushes):
+            if request.target is None and drained and not self.queue.events:
+                request.target = self.session.last_seq
+            if request.target is not None and self.session.acked >= request.target:
+                request.done()
+
+    def _handle(self, received: list[signals.Signal]) -> None:
+        for signal in received:
+            match signal:
+                case signals.Acknowledged():
+                    self.queue.release(signal.released_bytes)
+                    self._check_flushes(drained=False)
+                    self._rouse()
+                case signals.Welcomed():
+                    self._heartbeat_s = signal.heartbeat_s
+                case signals.Throttled():
+                    self._throttled_until = time.monotonic() + signal.pause_s
+                case signals.Rewound():
+                    self._rouse()
+                case signals.IdentityTaken():
+                    self.session.rename(*self._new_identity())
+                    raise _Renamed
+                case signals.Refused():
+                    raise ConnectionEnded(f"the relay ended the connection: {signal.message}")
+
+    def _rouse(self) -> None:
+        if self._woken is not None:
+            self._woken.set()
+
+
+class _Renamed(Exception):
+    """Another incarnation holds our id; a new one was taken: connect again at once."""
+
+
+class _Flush:
+    """A thread that waits until what it recorded is stored."""
+
+    __slots__ = ("_lock", "target")
+
+    def __init__(self) -> None:
+        self.target: int | None = None
+        self._lock = _thread.allocate_lock()
+        self._lock.acquire()
+
+    def wait(self, timeout_s: float) -> bool:
+        return self._lock.acquire(timeout=max(0.0, timeout_s))
+
+    def done(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._lock.release()
+
+
+class _Alarm:
+    """An event that may be set from anywhere, a signal handler included: `threading.Event` takes locks."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = _thread.allocate_lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._lock.release()
+
+    def clear(self) -> None:
+        self._lock.acquire(blocking=False)
+
+    def wait(self, timeout_s: float) -> None:
+        self._lock.acquire(timeout=timeout_s)
+
+
+def _await_thread_exit(thread_id: int) -> None:
+    """Wait until the system has forgotten a thread that has returned: fork counts them there."""
+    path = f"/proc/self/task/{thread_id}"
+    for _ in range(1000):
+        if not thread_id or not os.path.exists(path):
+            return
+        time.sleep(0.0001)
+
+
+def statistics_of(exporter: Exporter) -> dict[str, Any]:
+    """Return what the exporter adds to `statistics()`."""
+    session, state = exporter.session, exporter.state
+    return {
+        "recorded": session.last_seq + len(exporter.queue.events),
+        "acknowledged": session.acked,
+        "connected": state.connected,
+        "connections": state.connections,
+        "last_error": state.last_error,
+    }

@@ -1,0 +1,267 @@
+"""One line of a terminal: segments of text with the name of a style, at most a width wide.
+
+Pure. What the styles look like is decided where lines are painted.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+
+from lumina_stream.model.node import SpanNode
+from lumina_stream.model.tree import TraceTree
+from lumina_stream.viewing.text import cells, clip, count, duration, escape, ticking, tokens
+
+MODEL_KEYS = ("gen_ai.response.model", "gen_ai.request.model")
+_TEXT_TAIL = 400
+"""Characters of streamed text that a line looks at: more than the widest terminal shows."""
+_TEXT_PIECES = 64
+"""Pieces of streamed text that a line looks at, for the same reason."""
+
+
+class Segment(NamedTuple):
+    """A piece of a line and the name of its style, empty for plain text."""
+
+    text: str
+    style: str = ""
+
+
+Line: TypeAlias = tuple[Segment, ...]
+
+
+class Glyphs(msgspec.Struct, frozen=True):
+    """What trees are drawn with."""
+
+    branch: str
+    last: str
+    down: str
+    gap: str
+    states: dict[str, str]
+    times: str
+    dot: str
+    dash: str
+
+
+UNICODE = Glyphs(
+    "├─ ",
+    "└─ ",
+    "│  ",
+    "⋯ ",
+    {
+        "running": "●",
+        "ok": "✓",
+        "error": "×",
+        "cancelled": "⊘",
+        "interrupted": "╳",
+        "unended": "◌",
+        "abandoned": "◌",
+        "missing": "?",
+    },
+    "×",
+    "·",
+    "—",
+)
+ASCII = Glyphs(
+    "|- ",
+    "`- ",
+    "|  ",
+    ".. ",
+    {
+        "running": "*",
+        "ok": "+",
+        "error": "x",
+        "cancelled": "/",
+        "interrupted": "!",
+        "unended": "o",
+        "abandoned": "o",
+        "missing": "?",
+    },
+    "x",
+    "-",
+    "-",
+)
+
+
+def text_of(line: Line) -> str:
+    """Return a line without its styles."""
+    return "".join(segment.text for segment in line)
+
+
+def span_line(
+    prefix: str, tree: TraceTree, node: SpanNode, note: str, now_ns: int, width: int, glyphs: Glyphs
+) -> Line:
+    """Return the line of one span: what it is, how it stands, and how long, flush right."""
+    state = node.state
+    style = state_style(state)
+    mark = Segment(f"{glyphs.states[state]} ", _pulse(now_ns) if state == "running" else style)
+    name = escape(node.name) if node.name else f"span {node.span_id[:8]}"
+    named = Segment(name, "error" if state == "error" else ("root" if not prefix else "name"))
+    extras = _extras(tree, node, state, glyphs, root=not prefix)
+    if note:
+        extras.append(Segment(note, "muted"))
+    return compose(prefix, mark, named, extras, span_time(node, now_ns), style, width)
+
+
+def compose(
+    prefix: str,
+    mark: Segment,
+    named: Segment,
+    extras: Sequence[Segment],
+    took: str,
+    took_style: str,
+    width: int,
+) -> Line:
+    """Lay out one line: prefix, mark, name and extras from the left, a duration flush right."""
+    line: list[Segment] = []
+    room = width - cells(took) - (2 if took else 0)
+    left = clip(prefix, max(0, room - 6))
+    for segment in (Segment(left, "tree"), mark):
+        line.append(segment)
+        room -= cells(segment.text)
+    name = clip(named.text, max(1, room))
+    line.append(Segment(name, named.style))
+    room -= cells(name)
+    for extra in extras:
+        if room < 2 + min(8, cells(extra.text)):
+            break
+        text = clip(extra.text, room - 2)
+        line.append(Segment(f"  {text}", extra.style))
+        room -= 2 + cells(text)
+    if took:
+        line.append(Segment(" " * (max(0, room) + 2)))
+        line.append(Segment(took, took_style if took_style != "ok" else "time"))
+    return tuple(segment for segment in line if segment.text)
+
+
+def state_style(state: str) -> str:
+    """Return the style of a state's mark."""
+    if state in ("running", "ok", "error", "missing"):
+        return state
+    return "halted"
+
+
+def span_time(node: SpanNode, now_ns: int) -> str:
+    """Return how long a span took, or has been running, or was seen."""
+    start_ns = node.start_ns
+    if start_ns is None:
+        return ""
+    took = node.duration_ns
+    if took is not None:
+        return duration(took)
+    if node.state == "running":
+        return ticking(now_ns - start_ns)
+    return duration(max(0, node.last_seen_ns - start_ns))
+
+
+def clock_time(time_ns: int) -> str:
+    """Return the local time of day."""
+    return time.strftime("%H:%M:%S", time.localtime(time_ns / 1e9))
+
+
+def error_text(node: SpanNode) -> str:
+    """Return an error as one line: the type's last name and the message's first line."""
+    error = node.error
+    if error is None:
+        return "error"
+    kind = error.type.rpartition(".")[2]
+    first = error.message.strip().split("\n", 1)[0]
+    return escape(f"{kind}: {first}" if first else kind)
+
+
+def outcome_text(node: SpanNode) -> str:
+    """Return what became of a span that is over, empty if it simply succeeded."""
+    match node.state:
+        case "error":
+            return error_text(node)
+        case "interrupted":
+            return f"interrupted, last seen {clock_time(node.last_seen_ns)}"
+        case "unended":
+            return "unended: its program ended before it"
+        case "abandoned":
+            return "abandoned: dropped without an end"
+        case "cancelled":
+            return "cancelled"
+        case _:
+            return ""
+
+
+def loss_text(tree: TraceTree) -> str:
+    """Return what is known to be missing from a trace, empty if nothing is."""
+    parts: list[str] = []
+    if tree.lost_count:
+        least = "" if all(exact for _, _, exact in tree.losses.values()) else "at least "
+        parts.append(f"{least}{count(tree.lost_count)} events lost")
+    if tree.truncated:
+        left_out = ", ".join(f"{count(n)} {what}" for what, n in sorted(tree.truncated.items()))
+        parts.append(f"truncated: {left_out}")
+    return "; ".join(parts)
+
+
+def kind_style(kind: str | None) -> str:
+    """Return the style of a kind."""
+    if kind in ("retrieval", "embedding", "rerank"):
+        return "kind.retrieval"
+    if kind in ("agent", "task"):
+        return "kind.agent"
+    return f"kind.{kind}" if kind in ("llm", "tool") else "muted"
+
+
+def _extras(
+    tree: TraceTree, node: SpanNode, state: str, glyphs: Glyphs, *, root: bool
+) -> list[Segment]:
+    found: list[Segment] = []
+    outcome = outcome_text(node)
+    if outcome:
+        found.append(Segment(outcome, state_style(state)))
+    if root:
+        losses = loss_text(tree)
+        if losses:
+            found.append(Segment(losses, "lost"))
+        if node.service:
+            found.append(Segment(escape(node.service), "muted"))
+    if node.kind and node.kind not in node.name.lower():
+        found.append(Segment(escape(node.kind), kind_style(node.kind)))
+    if state == "missing":
+        found.append(Segment("its start has not arrived", "muted"))
+    if node.values:
+        model = next((_plain(node, key) for key in MODEL_KEYS if key in node.values), "")
+        if model:
+            found.append(Segment(model, "muted"))
+    sums = tree.rollup(node.span_id)
+    if (sums.input_tokens or sums.output_tokens) and (root or node.kind == "llm"):
+        used = f"{tokens(sums.input_tokens)} in {tokens(sums.output_tokens)} out"
+        found.append(Segment(used, "muted"))
+    if state == "running":
+        said = _streaming(node)
+        if said:
+            found.append(Segment(said, "text"))
+        elif node.events:
+            latest = node.events[max(node.events)]
+            found.append(Segment(f"{glyphs.dot} {escape(latest.name)}", "muted"))
+    return found
+
+
+def _plain(node: SpanNode, key: str) -> str:
+    value: Any = (node.values or {})[key].value
+    return escape(value) if isinstance(value, str) else ""
+
+
+def _streaming(node: SpanNode) -> str:
+    """Return the end of what a running span has streamed, in one line."""
+    texts = node.texts
+    if not texts:
+        return ""
+    channels = {channel for channel, _ in texts}
+    channel = next((c for c in ("output", "reasoning", "tool") if c in channels), None)
+    if channel is None:
+        return ""
+    latest = max(index for c, index in texts if c == channel)
+    indices = range(max(0, latest - _TEXT_PIECES), latest + 1)
+    pieces = [texts[channel, i].text[-_TEXT_TAIL:] for i in indices if (channel, i) in texts]
+    tail = " ".join("".join(pieces)[-_TEXT_TAIL:].split())
+    return f"“{escape(tail)}" if tail else ""
+
+
+def _pulse(now_ns: int) -> str:
+    return "running" if now_ns // 600_000_000 % 2 else "running.dim"

@@ -1,0 +1,50 @@
+"""Run examples/rag_pipeline.py against a relay of its own and show its tree while it grows.
+
+With a terminal the tree is live; without one the finished tree is printed.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PIPELINE = [sys.executable, str(ROOT / "examples" / "rag_pipeline.py"), *sys.argv[1:]]
+COMMAND = [sys.executable, "-m", "lumina_stream"]
+
+
+def main() -> int:
+    """Run the demo; the exit code is the pipeline's."""
+    if not (sys.stdout.isatty() and sys.stderr.isatty()):
+        return subprocess.run([*COMMAND, "run", "--", *PIPELINE], check=False).returncode
+    from lumina_stream.transport.child_relay import ChildRelay
+
+    with tempfile.TemporaryDirectory(prefix="lumina-demo-") as folder:
+        relay = ChildRelay.start("--data", folder)
+        try:
+            return watch(relay.url, Path(folder) / "answer.txt")
+        finally:
+            relay.close()
+
+
+def watch(url: str, answer: Path) -> int:
+    """Show the live tree until the pipeline is done, then what it answered."""
+    print(f"relay: {url}\npipeline: examples/rag_pipeline.py over the documents in examples/documents\n")
+    environment = {**os.environ, "LUMINA_ENDPOINT": url}
+    with answer.open("w") as output:
+        pipeline = subprocess.Popen(PIPELINE, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            subprocess.run([*COMMAND, "tail", "--url", url, "--until-idle"], check=False)
+        except KeyboardInterrupt:
+            pipeline.terminate()
+        code = pipeline.wait()
+    print(answer.read_text())
+    return code
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

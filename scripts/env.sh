@@ -1,0 +1,38 @@
+# Sourced by the other scripts: makes one environment a Python version, and installs what is needed.
+# Nothing outside of the checkout is changed.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=${PYTHONDONTWRITEBYTECODE:-}
+
+# find_python VERSION: print the path of that Python; fails if this machine has none.
+find_python() {
+  local candidate
+  for candidate in "$(command -v "python$1" || true)" "$HOME"/.pyenv/versions/"$1".*/bin/python \
+    "${PYENV_ROOT:-/nonexistent}"/versions/"$1".*/bin/python; do
+    if [ -x "$candidate" ] && "$candidate" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$1')" 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  return 1
+}
+
+# any_python: print the path of the first Python of 3.11, 3.12 and 3.13 that is there.
+any_python() {
+  find_python 3.11 || find_python 3.12 || find_python 3.13 || {
+    echo "lumina-stream needs Python 3.11, 3.12 or 3.13; none was found" >&2
+    return 1
+  }
+}
+
+# make_environment FOLDER PYTHON EXTRA: install the checkout with an extra, once per change of its pins.
+make_environment() {
+  local stamp
+  stamp=$(cat pyproject.toml constraints.txt | cksum)
+  if [ "$(cat "$1/.stamp" 2>/dev/null)" != "$stamp $3" ]; then
+    echo "setting up $1 (once) ..." >&2
+    [ -x "$1/bin/python" ] || "$2" -m venv "$1"
+    "$1/bin/python" -m pip install --quiet --constraint constraints.txt --editable ".[$3]" >&2
+    echo "$stamp $3" >"$1/.stamp"
+  fi
+}
