@@ -23,7 +23,6 @@ from lumina_stream.recording.carriers import SpanContext
 from lumina_stream.recording.propagation import extract, inject, propagate
 from lumina_stream.recording.redaction import DEFAULT, Redaction
 from lumina_stream.recording.span import CURRENT, Span
-from lumina_stream.recording.subscription import Subscription
 from lumina_stream.recording.tracing import current_span, start_span, trace, with_attributes
 from lumina_stream.runtime import (
     Runtime,
@@ -41,9 +40,11 @@ from lumina_stream.version import __version__
 if TYPE_CHECKING:
     from lumina_stream.instrument.asgi import TraceMiddleware
     from lumina_stream.instrument.logging import TraceIds, add_trace_ids
+    from lumina_stream.recording.subscription import Subscription
     from lumina_stream.viewing.client import tail
 
 _LATER = {
+    "Subscription": "lumina_stream.recording.subscription",
     "TraceIds": "lumina_stream.instrument.logging",
     "TraceMiddleware": "lumina_stream.instrument.asgi",
     "add_trace_ids": "lumina_stream.instrument.logging",

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import atexit
 import os
-import secrets
-import socket
 import sys
 import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import msgspec
 
@@ -22,10 +21,10 @@ from lumina_stream.recording.context import active, recorder_now
 from lumina_stream.recording.queue import EventQueue
 from lumina_stream.recording.recorder import Recorder
 from lumina_stream.recording.redaction import DEFAULT, Redaction, Redactor
-from lumina_stream.recording.subscription import Subscription
 from lumina_stream.recording.values import Cleaner
 
 if TYPE_CHECKING:
+    from lumina_stream.recording.subscription import Subscription
     from lumina_stream.transport.exporter import Exporter
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
@@ -79,7 +78,8 @@ class Runtime:
         self, settings: Settings, ids: IdGenerator | None = None, clock: Clock | None = None
     ) -> None:
         self.settings = settings
-        self.producer_id = secrets.token_hex(8)
+        self.producer_id = os.urandom(8).hex()
+        self.pid = os.getpid()
         self.clock = clock or Clock()
         self.link: str | None = None
         """Where a relay started by `init(serve=True)` shows the traces; None without one."""
@@ -148,6 +148,13 @@ class Runtime:
     # --- inside --------------------------------------------------------------------------------
 
     def _make_exporter(self) -> Exporter:
+        # Both register fork hooks when imported. Imported by the exporter's thread while the program
+        # forks, they would release in the parent what they never acquired, and say so on stderr.
+        import concurrent.futures.thread
+        import logging
+        import socket
+
+        del concurrent, logging
         from lumina_stream.protocol.frames import Hello
         from lumina_stream.protocol.producer import ProducerSession
         from lumina_stream.transport import process
@@ -156,7 +163,7 @@ class Runtime:
 
         hello = Hello(
             self.producer_id,
-            secrets.token_hex(8),
+            os.urandom(8).hex(),
             1,
             self.settings.service_name,
             self._resource(),
@@ -174,6 +181,7 @@ class Runtime:
             self.clock,
             self._new_identity,
             _register_multiprocessing,
+            _after_clone,
         )
 
     def _resource(self) -> dict[str, Any]:
@@ -197,8 +205,8 @@ class Runtime:
         return resource
 
     def _new_identity(self) -> tuple[str, str]:
-        self.producer_id = self.recorder.producer_id = secrets.token_hex(8)
-        return self.producer_id, secrets.token_hex(8)
+        self.producer_id = self.recorder.producer_id = os.urandom(8).hex()
+        return self.producer_id, os.urandom(8).hex()
 
     def _shut_down(self, timeout_s: float, *, at_exit: bool) -> bool:
         if self._closed:
@@ -252,7 +260,10 @@ class Runtime:
 
 
 _runtime: Runtime | None = None
+_earlier: WeakSet[Recorder] = WeakSet()
+"""Recorders of runtimes before the present one: spans begun under them may still be open."""
 _hooked = False
+_reviving = False
 _lock = threading.RLock()
 
 
@@ -315,7 +326,7 @@ def shutdown(timeout_s: float = EXIT_S) -> bool:
 
 def flush(timeout_s: float = 5.0) -> bool:
     """Wait until everything recorded so far is stored; return whether it is. Blocks."""
-    runtime = _runtime
+    runtime = _runtime_here()
     return True if runtime is None else runtime.flush(timeout_s)
 
 
@@ -347,6 +358,8 @@ def subscribe(*, keep_finished: int = 1_000) -> Subscription:
     recorder = recorder_now()
     if recorder is None:
         raise LuminaError("tracing is off: call lumina.init() first (export=False needs no relay)")
+    from lumina_stream.recording.subscription import Subscription
+
     return Subscription(recorder, keep_finished=keep_finished)
 
 
@@ -358,7 +371,9 @@ def _install(runtime: Runtime, *, on: bool) -> Runtime:
     if before is not None:
         before._shut_down(1.0, at_exit=False)  # pyright: ignore[reportPrivateUsage]
         # Spans that are still open go on: what they record from now on leaves by the new queue.
-        before.recorder.queue = runtime.queue
+        _earlier.add(before.recorder)
+        for recorder in _earlier:
+            recorder.queue = runtime.queue
         runtime.queue.taps = before.queue.taps
     if not _hooked:
         _hooked = True
@@ -382,10 +397,44 @@ def _after_in_child() -> None:
             active.recorder = runtime.recorder
 
 
+def _after_clone() -> None:
+    """Do what the fork hooks do, found out late: what the clone has recorded meanwhile comes along."""
+    before = _runtime
+    if before is None:
+        return
+    recorded = list(before.queue.events)
+    _after_in_child()
+    if _runtime is not None and _runtime is not before:
+        for event in recorded:
+            _runtime.queue.admit(event, _runtime.queue.ends_bound)
+
+
+def _runtime_here() -> Runtime | None:
+    """Return this process's runtime, also when it was cloned without Python's fork hooks."""
+    if _runtime is not None and _runtime.pid != os.getpid():
+        _after_clone()
+    return _runtime
+
+
 def _at_exit() -> None:
-    runtime = _runtime
+    runtime = _runtime_here()
     if runtime is not None:
         runtime._shut_down(EXIT_S, at_exit=True)  # pyright: ignore[reportPrivateUsage]
+        _keep_interrupted_exit()
+
+
+def _keep_interrupted_exit() -> None:
+    """Keep the exit code of a program that died of Ctrl-C.
+
+    CPython remembers that in a flag which any `exec` of a text clears, and modules that our thread
+    imports while the program ends (`namedtuple`) do that. The same call sets it again.
+    """
+    last: object = getattr(sys, "last_value", None)
+    if isinstance(last, KeyboardInterrupt) and not hasattr(sys, "ps1"):
+        try:
+            exec("raise KeyboardInterrupt")  # noqa: S102
+        except KeyboardInterrupt:
+            pass
 
 
 def _register_multiprocessing() -> None:
@@ -399,9 +448,11 @@ def _register_multiprocessing() -> None:
 
 def _revive(settings: Settings | None = None) -> None:
     """Initialise on the first recording call: from the environment, or as another process was."""
-    with _lock:
-        if active.recorder is not None:
+    global _reviving
+    with _lock:  # another thread that records meanwhile waits here rather than lose its first span
+        if active.recorder is not None or _reviving:
             return
+        _reviving = True  # what this imports may record itself
         try:
             if settings is None:
                 init()
@@ -411,7 +462,10 @@ def _revive(settings: Settings | None = None) -> None:
             # Asked for by the environment, in a program that did not: say it once, and stay off.
             import logging
 
+            active.automatic = False
             logging.getLogger("lumina_stream").warning("lumina-stream stays off: %s", error)
+        finally:
+            _reviving = False
 
 
 def _settings() -> Settings | None:
@@ -421,7 +475,9 @@ def _settings() -> Settings | None:
     redact = _runtime.settings.redact
     if redact.function is not None:
         redact = Redaction(redact.keys, redact.patterns)
-    return msgspec.structs.replace(_runtime.settings, redact=redact)
+    cleaner = Cleaner(_runtime.settings.limits)
+    attributes = {str(k): cleaner.clean(v, str(k)) for k, v in _runtime.settings.attributes.items()}
+    return msgspec.structs.replace(_runtime.settings, redact=redact, attributes=attributes)
 
 
 def _variable(name: str) -> str | None:

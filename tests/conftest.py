@@ -1,14 +1,32 @@
 """Hypothesis profiles: `ci` by default, thousands of cases with `--hypothesis-profile=long`."""
 
-from hypothesis import HealthCheck, settings
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from support.recorded import Recorded
+
+import lumina_stream as lumina
 
 _COMMON = settings(
     deadline=None,
     database=None,
     print_blob=True,
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 settings.register_profile("ci", _COMMON, max_examples=250)
 settings.register_profile("long", _COMMON, max_examples=5_000)
 settings.load_profile("ci")
+
+
+@pytest.fixture
+def recorded() -> Iterator[Recorded]:
+    """Trace the test into memory; afterwards tracing is off again."""
+    with (
+        lumina.init(service_name="test", export=False, enabled=True) as runtime,
+        lumina.subscribe(keep_finished=1_000_000) as subscription,
+    ):
+        yield Recorded(runtime, subscription)
+        assert runtime.recorder.faults == 0, runtime.recorder.last_fault

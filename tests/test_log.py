@@ -311,7 +311,7 @@ def test_a_layout_of_the_future_is_left_alone(folder: Path) -> None:
     (path,) = segment_files(folder)
     connection = apsw.Connection(str(path))
     connection.pragma("user_version", 2)
-    with pytest.raises(LogError, match="layout 2.*upgrade"):
+    with pytest.raises(LogError, match=r"layout 2.*upgrade"):
         SqliteLog.open(folder)
     connection.pragma("user_version", 1)
     connection.close()
@@ -482,7 +482,7 @@ def test_a_full_disk_refuses_whole_and_recovers(log: SqliteLog) -> None:
     log.remember_producer("a", b"hello")
     group = [entry("a", 1, 2), entry("b", 1, 1, size=100_000), entry("a", 3, 1)]
     for _ in range(3):
-        with pytest.raises(LogFull, match="make space"):
+        with pytest.raises(LogFull, match=r"SQLITE_FULL.*make space"):
             log.append(group)
     assert log.read(0) == rows
     assert log.last_seq("a") == log.last_seq("b") == 0
@@ -537,6 +537,7 @@ def test_a_new_segment_that_cannot_be_made_leaves_nothing(folder: Path) -> None:
 def test_retention_makes_space_on_a_full_disk(log: SqliteLog) -> None:
     """What must be carried cannot be stored before the removal, so it is stored after it."""
     fill(log, 40)
+    log._segment_bytes = 1 << 30  # no new segment, which would have no bound
     assert log._writer is not None
     full = True
 
@@ -709,7 +710,7 @@ def check_damaged(
     return found, log
 
 
-@settings(max_examples=2500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(which=st.integers(0, 99), where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_flipped_bit_anywhere_costs_what_it_hits(
     healthy: Healthy, which: int, where: float, bit: int

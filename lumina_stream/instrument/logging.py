@@ -6,8 +6,7 @@ import logging
 from collections.abc import MutableMapping
 from typing import Any
 
-from lumina_stream.recording.context import current
-from lumina_stream.recording.span import INVALID_SPAN_ID, INVALID_TRACE_ID
+from lumina_stream.recording.span import INVALID_SPAN_ID, INVALID_TRACE_ID, here
 
 
 class TraceIds(logging.Filter):
@@ -34,7 +33,7 @@ def add_trace_ids(
 
 
 def _ids() -> tuple[str, str]:
-    span = current.get()
+    span = here()
     if span is None or span.trace_id == INVALID_TRACE_ID or span.span_id == INVALID_SPAN_ID:
         return "", ""
     return span.trace_id, span.span_id

@@ -12,7 +12,15 @@ from typing import Any
 import msgspec
 
 from lumina_stream.model.errors import DecodeError
-from lumina_stream.model.events import Event, Fact, KnownEvent, UnknownEvent
+from lumina_stream.model.events import (
+    Event,
+    Fact,
+    KnownEvent,
+    Link,
+    SpanStarted,
+    SpanUpdated,
+    UnknownEvent,
+)
 
 _SAFE_INTEGER = 2**53
 _TAGS = ("!int ", "!float ", "!bytes ", "!str ")
@@ -104,50 +112,45 @@ def encode_json(event: Event) -> bytes:
 def decode_json(data: bytes | str) -> Event:
     """Return the event in a JSON object written by `encode_json`; raise `DecodeError` if none."""
     try:
-        event: Event = _decode_event_json(data)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        try:
-            peek = _peek_json(data)
-        except msgspec.DecodeError:
-            raise DecodeError(f"not an event: {error}") from None
-        if peek.type in KNOWN_TYPES:
-            raise DecodeError(f"not a valid {peek.type}: {error}") from None
-        raw = encode(untag(msgspec.json.decode(data)))
-        return UnknownEvent(peek.type, raw, peek.trace_id, peek.span_id, peek.time_ns)
-    for field in ("value", "attributes", "links", "resource"):
+        return _untagged(_decode_event_json(data))
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        return _unknown_json(data, error)
+
+
+def _untagged(event: KnownEvent) -> Event:
+    for field in ("value", "attributes", "resource"):
         value = getattr(event, field, None)
-        if field == "links" and value:
-            links = tuple(msgspec.structs.replace(k, attributes=untag(k.attributes)) for k in value)
-            event.links = links  # type: ignore[union-attr]
-        elif value:
+        if value:
             setattr(event, field, untag(value))
+    if isinstance(event, SpanStarted | SpanUpdated) and event.links:
+        event.links = tuple(
+            Link(link.trace_id, link.span_id, untag(link.attributes)) for link in event.links
+        )
     return event
 
 
 def plain(event: Event) -> dict[str, Any]:
     """Return the event as a dictionary that JSON can carry, `type` first."""
     if isinstance(event, UnknownEvent):
-        whole = msgspec.msgpack.decode(event.raw)
-        return tag_value(whole) if isinstance(whole, dict) else {"type": event.type}  # pyright: ignore[reportUnknownVariableType]
-    fields: dict[str, Any] = msgspec.to_builtins(event)
-    for field in ("value", "attributes", "resource", "links"):
-        if field in fields:
-            fields[field] = tag_value(fields[field])
-    return fields
+        return _plain_unknown(event)
+    tagged: dict[str, Any] = {
+        field: tag_value(getattr(event, field))
+        for field in ("value", "attributes", "resource")
+        if hasattr(event, field)
+    }
+    if isinstance(event, SpanStarted | SpanUpdated) and event.links:
+        tagged["links"] = tuple(
+            Link(link.trace_id, link.span_id, tag_value(link.attributes)) for link in event.links
+        )
+    return msgspec.to_builtins(msgspec.structs.replace(event, **tagged))
 
 
 def plain_fact(fact: Fact) -> dict[str, Any]:
     """Return the fact as one flat dictionary: `type, offset, producer_id, seq, service`, then its own fields."""
     fields = plain(fact.event)
-    kind = fields.pop("type")
-    return {
-        "type": kind,
-        "offset": fact.offset,
-        "producer_id": fact.producer_id,
-        "seq": fact.seq,
-        "service": fact.service,
-        **fields,
-    }
+    stands = {"offset": fact.offset, "producer_id": fact.producer_id, "seq": fact.seq}
+    # What the log says of a fact is not the fact's to say.
+    return {"type": fields["type"], **stands, "service": fact.service, **(fields | stands)}
 
 
 def encode_fact_json(fact: Fact) -> bytes:
@@ -203,6 +206,31 @@ def _untag_string(text: str) -> Any:
                 return rest
     except ValueError:
         return text
+
+
+_ENVELOPE = ("type", "trace_id", "span_id", "time_ns")
+
+
+def _plain_unknown(event: UnknownEvent) -> dict[str, Any]:
+    """Return an event whose fields are not known: all but its envelope may hold any value."""
+    try:
+        whole: Any = msgspec.msgpack.decode(event.raw)
+        fields = {str(k): v if k in _ENVELOPE else tag_value(v) for k, v in whole.items()}
+    except (msgspec.DecodeError, RecursionError, UnicodeError, AttributeError, TypeError):
+        fields = {}
+    return {"type": event.type, **fields}
+
+
+def _unknown_json(data: bytes | str, error: Exception) -> UnknownEvent:
+    try:
+        peek = _peek_json(data)
+        if peek.type in KNOWN_TYPES:
+            raise DecodeError(f"not a valid {peek.type}: {error}")
+        whole: dict[str, Any] = msgspec.json.decode(data)
+        raw = encode({k: v if k in _ENVELOPE else untag(v) for k, v in whole.items()})
+    except (msgspec.DecodeError, RecursionError, UnicodeError, OverflowError):
+        raise DecodeError(f"not an event: {error}") from None
+    return UnknownEvent(peek.type, raw, peek.trace_id, peek.span_id, peek.time_ns)
 
 
 def _decode_or_none(raw: msgspec.Raw) -> Event | None:

@@ -4,11 +4,20 @@ from collections.abc import Iterator
 
 import msgspec
 
-from lumina_stream.model.events import Event, EventsLost, ProducerEvent, UnknownEvent
+from lumina_stream.model.events import (
+    Event,
+    EventsLost,
+    ProducerEnded,
+    ProducerEvent,
+    ProducerLost,
+    ProducerReturned,
+    ProducerStarted,
+    UnknownEvent,
+)
 from lumina_stream.model.producers import Producers
 from lumina_stream.model.tree import TraceTree
 
-_PRODUCER_EVENTS = ProducerEvent.__args__
+_PRODUCER_EVENTS = (EventsLost, ProducerStarted, ProducerLost, ProducerReturned, ProducerEnded)
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -99,7 +108,7 @@ class Forest:
     def _new_tree(self, trace_id: str) -> TraceTree:
         tree = TraceTree(trace_id, self.producers)
         for (time_ns, producer_id, seq), event in self.lost_events.items():
-            if trace_id in event.by_trace:
+            if event.by_trace.get(trace_id):
                 tree.losses[time_ns, producer_id, seq] = (
                     event.by_trace[trace_id],
                     event.reason,

@@ -62,6 +62,8 @@ HEARTBEAT_S = 2.0
 """Between two signs of life of a producer; a relay may ask for another interval."""
 LEASE_S = 10.0
 """After a connection drops without a `bye`, how long until a producer that is not on this machine is lost."""
+MOST_SEQ = 2**53
+"""Greatest seq of a producer: exact in JSON, and far below what a log's integers hold."""
 SILENT_S = 3 * HEARTBEAT_S
 """After the last sign of life of a connected producer, how long until it is shown as silent."""
 RECONNECT_FIRST_S = 0.05

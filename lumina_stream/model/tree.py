@@ -343,6 +343,8 @@ class TraceTree:
         span_id = event.span_id
         node = self._nodes.get(span_id)
         if node is None:
+            if event.parent_id != span_id:
+                return self._new_span(event, stamp)
             node = self._add(span_id)
             if node is None:
                 return ()
@@ -388,6 +390,61 @@ class TraceTree:
         if node.rollup is not None:
             _mark(node)
         return touched
+
+    def _new_span(self, event: SpanStarted, stamp: Stamp) -> Touched:
+        """Take in the start of a span that nothing was heard of.
+
+        The commonest of starts, so in one piece: nothing hangs from the span, it closes no cycle.
+        """
+        nodes = self._nodes
+        if len(nodes) >= self.max_spans:
+            return self._truncate("spans")
+        span_id, parent_id, name, kind = event.span_id, event.parent_id, event.name, event.kind
+        intern = self._names.setdefault
+        node = nodes[span_id] = SpanNode(
+            self.producers,
+            span_id,
+            parent_id,
+            name=intern(name, name),
+            named=stamp,
+            kind=None if kind is None else intern(kind, kind),
+            start=stamp,
+            remote_parent=event.remote_parent,
+            last_ns=stamp[0] if stamp[0] > 0 else 0,
+        )
+        self._started += 1
+        started_by = self._started_by
+        started_by[stamp[1]] = started_by.get(stamp[1], 0) + 1
+        spans = self._open.get(stamp[1])
+        if spans is None:
+            spans = self._open[stamp[1]] = {}
+        spans[span_id] = node
+        if stamp[0] > self.last_ns:
+            self.last_ns = stamp[0]
+        if stamp[0] > 0 and (stamp[0] < self._start_ns or not self._start_ns):
+            self._start_ns = stamp[0]
+        parent = None
+        if parent_id is not None:
+            parent = nodes.get(parent_id) or self._add(parent_id)
+        if parent is None:
+            self._roots[span_id] = node
+        else:
+            node.parent = parent
+            if parent.children is None:
+                parent.children = [node]
+            else:
+                parent.children.append(node)
+            if parent.rollup is not None:
+                _mark(parent)
+        if parent is None or parent.start is None:
+            self._stand(node)
+        if event.attributes:
+            self._set_values(node, event.attributes, stamp, event.marks)
+        if event.links:
+            self._add_links(node, event.links, stamp)
+        if event.marks:
+            _add_marks(node, event.marks, stamp)
+        return (span_id,) if parent is None else (span_id, parent.span_id)
 
     def _attribute_set(self, event: AttributeSet, stamp: Stamp) -> Touched:
         node = self._nodes.get(event.span_id) or self._add(event.span_id)
@@ -440,7 +497,11 @@ class TraceTree:
             return ()
         changed = bool(event.links) and self._add_links(node, event.links, stamp)
         if event.name is not None and (node.named is None or stamp > node.named):
-            node.named, node.name, changed = stamp, self._names.setdefault(event.name, event.name), True
+            node.named, node.name, changed = (
+                stamp,
+                self._names.setdefault(event.name, event.name),
+                True,
+            )
         return self._finish(node, stamp, changed)
 
     def _span_ended(self, event: SpanEnded, stamp: Stamp) -> Touched:

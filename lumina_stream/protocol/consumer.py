@@ -76,7 +76,7 @@ class ConsumerSession:
 
     @property
     def cursor(self) -> frames.Cursor | None:
-        """Return where to go on; None before the first answer, or inside an unfinished snapshot."""
+        """Return where to go on; None before the first answer, and until a snapshot is complete."""
         if self._epoch is None or self._snapshot_open:
             return None
         return frames.Cursor(self._epoch, self._offset)
@@ -90,9 +90,10 @@ class ConsumerSession:
         frame = self._wire.relay_to_consumer(data)
         match frame:
             case frames.Subscribed():
+                if not frame.recovered:
+                    self._offset = frame.offset
                 self._epoch = frame.epoch
-                self._offset = frame.offset
-                self._snapshot_open = False
+                self._snapshot_open = not frame.recovered and self._expects_snapshot
                 return [(Resumed if frame.recovered else Restarted)(frame.relay_ns)]
             case frames.Snapshot():
                 self._greeted()
@@ -109,9 +110,11 @@ class ConsumerSession:
                 self._snapshot_open = True
                 return [frame, Restarted()]
             case frames.Progress():
+                self._greeted()
                 self._offset = max(self._offset, frame.offset)
                 return [frame]
             case frames.Summaries() | frames.Running() | frames.Removed():
+                self._greeted()
                 self._offset = max(self._offset, frame.upto)
                 return [frame]
             case frames.Error():
@@ -130,6 +133,11 @@ class ConsumerSession:
             facts.append(Fact(item.offset, frame.producer_id, item.seq, frame.service, event))
         self._offset = max(self._offset, frame.upto)
         return [Facts(tuple(facts))] if facts else []
+
+    @property
+    def _expects_snapshot(self) -> bool:
+        asked = self._subscription
+        return asked.view in ("events", "trace") and (asked.snapshot or asked.since_ns is not None)
 
     def _greeted(self) -> None:
         if self._epoch is None:

@@ -5,15 +5,16 @@ text. Inside the program frames always hold events as raw MessagePack: the JSON 
 its border, so that machines and log know one form.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
 from lumina_stream.model import codec
 from lumina_stream.model.errors import DecodeError, RemoteProtocolError
-from lumina_stream.model.events import Attributes
+from lumina_stream.model.events import Attributes, Event, UnknownEvent
 from lumina_stream.model.producers import Producer
-from lumina_stream.model.record import Columns
+from lumina_stream.model.record import Columns, SpanRecord
 from lumina_stream.protocol import SUBPROTOCOL, SUBPROTOCOL_JSON, guards
 
 View: TypeAlias = Literal["events", "traces", "trace", "running"]
@@ -344,18 +345,18 @@ class _Json:
     def encode(self, frame: AnyFrame) -> str:
         match frame:
             case FactBatch():
-                facts = tuple(
-                    WireFact(f.offset, f.seq, msgspec.Raw(codec.encode_json(codec.decode(f.event))))
-                    for f in frame.facts
-                )
-                frame = msgspec.structs.replace(frame, facts=facts)
+                frame = msgspec.structs.replace(frame, facts=tuple(_facts_as_json(frame.facts)))
             case Batch():
                 raws = [
                     codec.encode_json(codec.decode(raw)) for raw in codec.split_array(frame.events)
                 ]
                 frame = Batch(frame.first_seq, msgspec.Raw(b"[" + b",".join(raws) + b"]"))
-            case Snapshot(spans=Columns()) | Hello():
-                return self._encode(codec.tag_value(msgspec.to_builtins(frame))).decode()
+            case Snapshot(spans=Columns() as spans):
+                plain = msgspec.to_builtins(spans.columns, builtin_types=(bytes,))
+                columns = _with_values(plain, codec.tag_value)
+                frame = msgspec.structs.replace(frame, spans=Columns(spans.count, columns))
+            case Hello():
+                frame = msgspec.structs.replace(frame, resource=codec.tag_value(frame.resource))
             case _:
                 pass
         return self._encode(frame).decode()
@@ -373,6 +374,8 @@ class _Json:
                     f"events are not a JSON array of events: {error}", code=1007
                 ) from None
             return Batch(frame.first_seq, msgspec.Raw(codec.join_array(events)))
+        if isinstance(frame, Hello):
+            return msgspec.structs.replace(frame, resource=codec.untag(frame.resource))
         return frame
 
     def relay_to_producer(self, data: bytes | str) -> RelayToProducer:
@@ -390,7 +393,10 @@ class _Json:
             )
             return msgspec.structs.replace(frame, facts=facts)
         if isinstance(frame, Snapshot) and frame.spans is not None:
-            columns = tuple(codec.untag(column) for column in frame.spans.columns)
+            try:
+                columns = _with_values(frame.spans.columns, codec.untag)
+            except (TypeError, ValueError, RecursionError) as error:
+                raise RemoteProtocolError(f"not columns of spans: {error}", code=1007) from None
             return msgspec.structs.replace(frame, spans=Columns(frame.spans.count, columns))
         return frame
 
@@ -404,8 +410,50 @@ class _Json:
             ) from None
 
 
-def _repack(event: Any) -> bytes:
-    return event.raw if hasattr(event, "raw") else codec.encode(event)
+def _repack(event: Event) -> bytes:
+    if isinstance(event, UnknownEvent):
+        return event.raw
+    try:
+        return codec.encode(event)
+    except (OverflowError, RecursionError) as error:  # JSON has no largest integer
+        raise DecodeError(f"not a valid event: {error}") from None
+
+
+def _facts_as_json(facts: tuple[WireFact, ...]) -> Iterator[WireFact]:
+    for fact in facts:
+        try:
+            event = codec.encode_json(codec.decode(fact.event))
+        except DecodeError:
+            continue  # stored, but of no use to a JSON peer: it must not cost it the others
+        yield WireFact(fact.offset, fact.seq, msgspec.Raw(event))
+
+
+_VALUES, _EVENTS, _LINKS = (
+    SpanRecord.__struct_fields__.index(name) for name in ("values", "events", "links")
+)
+
+
+def _with_values(columns: Sequence[list[Any]], turn: Callable[[Any], Any]) -> tuple[list[Any], ...]:
+    """Return the columns with every attribute value turned, and nothing else: times stay numbers."""
+    turned = list(columns)
+    if len(turned) <= max(_VALUES, _EVENTS, _LINKS):
+        return tuple(turned)
+    turned[_VALUES] = [
+        values and {key: [turn(value), *rest] for key, (value, *rest) in values.items()}
+        for values in turned[_VALUES]
+    ]
+    turned[_EVENTS] = [
+        [[stamp, name, turn(attributes), *rest] for stamp, name, attributes, *rest in events]
+        for events in turned[_EVENTS]
+    ]
+    turned[_LINKS] = [
+        [
+            [stamp, index, {**link, "attributes": turn(link.get("attributes", {}))}]
+            for stamp, index, link in links
+        ]
+        for links in turned[_LINKS]
+    ]
+    return tuple(turned)
 
 
 BINARY: Wire = _Binary()

@@ -6,6 +6,8 @@ container's header); only a frame above it is scanned exactly. Nothing is alloca
 to what a header claims.
 """
 
+import re
+
 from lumina_stream.model import limits
 from lumina_stream.model.errors import RemoteProtocolError
 
@@ -13,11 +15,21 @@ from lumina_stream.model.errors import RemoteProtocolError
 _CONTAINER_BYTES = bytes(range(0x80, 0xA0)) + bytes((0xDC, 0xDD, 0xDE, 0xDF))
 
 # Bytes after the type byte of every fixed-size element that is no container.
-_FIXED = {0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
-_FIXED |= {0xD4: 2, 0xD5: 3, 0xD6: 5, 0xD7: 9, 0xD8: 17, 0xC0: 0, 0xC1: 0, 0xC2: 0, 0xC3: 0}
+_FIXED = {
+    **{0xC0: 0, 0xC1: 0, 0xC2: 0, 0xC3: 0, 0xCA: 4, 0xCB: 8},
+    **{0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8},
+    **{0xD4: 2, 0xD5: 3, 0xD6: 5, 0xD7: 9, 0xD8: 17},
+}
 # Type byte -> (bytes of the length field, bytes beside the payload) of strings, binaries, extensions.
-_SIZED = {0xC4: (1, 0), 0xC5: (2, 0), 0xC6: (4, 0), 0xC7: (1, 1), 0xC8: (2, 1), 0xC9: (4, 1)}
-_SIZED |= {0xD9: (1, 0), 0xDA: (2, 0), 0xDB: (4, 0)}
+_SIZED = {
+    **{0xC4: (1, 0), 0xC5: (2, 0), 0xC6: (4, 0), 0xC7: (1, 1), 0xC8: (2, 1), 0xC9: (4, 1)},
+    **{0xD9: (1, 0), 0xDA: (2, 0), 0xDB: (4, 0)},
+}
+
+# Text is full of brackets; only those outside strings open anything. It matches from every quote
+# on, unclosed strings included, so that no text is read twice.
+_JSON_STRING = re.compile(r'"(?:[^"\\]|\\.?)*+"?', re.DOTALL)
+_JSON_STRING_BYTES = re.compile(rb'"(?:[^"\\]|\\.?)*+"?', re.DOTALL)
 
 
 def check_frame(data: bytes, *, max_bytes: int = limits.FRAME_BYTES * 2) -> None:
@@ -51,16 +63,24 @@ def check_json(data: bytes | str, *, max_bytes: int = limits.FRAME_BYTES * 4) ->
         raise RemoteProtocolError(
             f"a frame of {len(data)} bytes; the limit is {max_bytes}", code=1009
         )
-    opened = (
-        data.count("{") + data.count("[")
-        if isinstance(data, str)
-        else data.count(b"{") + data.count(b"[")
-    )
-    if opened > limits.FRAME_CONTAINERS:
-        raise RemoteProtocolError(
-            f"a frame of up to {opened} objects and arrays; the limit is {limits.FRAME_CONTAINERS}",
-            code=1009,
+    if json_containers(data) > limits.FRAME_CONTAINERS:
+        opened = json_containers(
+            _JSON_STRING.sub("", data)
+            if isinstance(data, str)
+            else _JSON_STRING_BYTES.sub(b"", data)
         )
+        if opened > limits.FRAME_CONTAINERS:
+            raise RemoteProtocolError(
+                f"a frame of {opened} objects and arrays; the limit is {limits.FRAME_CONTAINERS}",
+                code=1009,
+            )
+
+
+def json_containers(data: bytes | str) -> int:
+    """Return an upper bound of the containers in JSON: brackets in strings are counted too."""
+    if isinstance(data, str):
+        return data.count("{") + data.count("[")
+    return data.count(b"{") + data.count(b"[")
 
 
 def container_bound(data: bytes) -> int:

@@ -87,7 +87,8 @@ class _Record(msgspec.Struct):
     accepted: int
     stored: int
     peer: "ProducerPeer | None" = None
-    ended: bool = False
+    given_up: int = 0
+    """Up to here the producer has nothing any more: never ask for it again."""
 
 
 class Intake:
@@ -123,8 +124,8 @@ class Intake:
         record = self._records.get(producer_id)
         if record is None:
             return None
-        record.accepted = record.stored
-        return None if record.peer is None else (record.peer, frames.Nack(record.stored + 1))
+        record.accepted = max(record.stored, record.given_up)
+        return None if record.peer is None else (record.peer, frames.Nack(record.accepted + 1))
 
     def last_seq(self, producer_id: str) -> int:
         """Return the last stored seq of a producer, 0 if it is unknown."""
@@ -177,7 +178,7 @@ class Intake:
 
     def _give_up(self, record: "_Record", first_seq: int) -> Missing:
         lost = Missing(record.producer_id, record.accepted + 1, first_seq - record.accepted - 1)
-        record.accepted = first_seq - 1
+        record.accepted = record.given_up = first_seq - 1
         return lost
 
 
@@ -201,8 +202,10 @@ class ProducerPeer:
             case frames.Hello():
                 if self.hello is not None:
                     raise RemoteProtocolError("a second hello on one connection")
-                if not 0 < len(frame.producer_id) <= limits.KEY_LENGTH or frame.first_seq < 1:
-                    raise RemoteProtocolError("a hello without producer_id or with first_seq < 1")
+                if not 0 < len(frame.producer_id) <= limits.KEY_LENGTH:
+                    raise RemoteProtocolError("a hello without producer_id, or with a long one")
+                if not 1 <= frame.first_seq <= limits.MOST_SEQ:
+                    raise RemoteProtocolError(f"a hello with first_seq {frame.first_seq}")
                 actions = self._intake._meet(self, frame)  # pyright: ignore[reportPrivateUsage]
                 if not isinstance(actions[-1], Closed):
                     self.hello = frame

@@ -138,7 +138,7 @@ class ProducerSession:
             case frames.Nack():
                 return self._nack(frame.expected)
             case frames.Throttle():
-                return [Throttled(min(max(frame.pause_s, 0.0), 60.0))]
+                return [Throttled(_within(frame.pause_s, 0.0, 60.0))]
             case frames.Inspect():
                 return []  # reserved: a relay may ask, nothing is promised
             case frames.Error():
@@ -191,8 +191,9 @@ class ProducerSession:
         self.welcomed = True
         # Room for the frame's own fields around the events.
         self._frame_bytes = max(1024, (frame.frame_bytes or limits.FRAME_BYTES) - 64)
-        self._frame_events = frame.frame_events or limits.FRAME_EVENTS
-        signals.append(Welcomed(frame.heartbeat_s or limits.HEARTBEAT_S, frame.relay_id))
+        self._frame_events = max(1, frame.frame_events or limits.FRAME_EVENTS)
+        heartbeat_s = _within(frame.heartbeat_s or limits.HEARTBEAT_S, 0.1, 60.0)
+        signals.append(Welcomed(heartbeat_s, frame.relay_id))
         return signals
 
     def _acknowledge(self, upto: int) -> list[Signal]:
@@ -223,12 +224,17 @@ class ProducerSession:
     def _nack(self, expected: int) -> list[Signal]:
         if expected - 1 > self._numbered:
             raise RemoteProtocolError(f"a nack of seq {expected}, we are at {self._numbered}")
-        signals = self._acknowledge(expected - 1)
+        # No acknowledgement: what precedes `expected` may be in the relay's memory alone. It goes
+        # out again too, and is discarded there.
         self._rewind()
-        signals.append(Rewound(max(expected, self._acked + 1)))
-        return signals
+        return [Rewound(self._acked + 1)]
 
     def _rewind(self) -> None:
         while self._sent:
             self._unsent.extendleft(reversed(self._sent.pop().events))
         self._in_flight = 0
+
+
+def _within(value: float, low: float, high: float) -> float:
+    """Return `value` within bounds; NaN becomes the lower one."""
+    return min(value, high) if value > low else low

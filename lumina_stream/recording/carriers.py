@@ -17,6 +17,7 @@ TRACESTATE_LENGTH = 512
 BAGGAGE_LENGTH = 8192
 BAGGAGE_ENTRIES = 64
 
+_KEY = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")  # an RFC 7230 token
 _TRACEPARENT = re.compile(
     r"\s*([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?\s*\Z"
 )
@@ -30,6 +31,14 @@ class SpanContext(msgspec.Struct, frozen=True):
     sampled: bool = True
     tracestate: str = ""
     baggage: dict[str, str] = {}
+
+
+def is_valid(context: SpanContext) -> bool:
+    """Tell whether both ids are what W3C Trace Context allows; the program may have written them."""
+    try:
+        return is_trace_id(context.trace_id) and is_span_id(context.span_id)
+    except TypeError:
+        return False
 
 
 def read_headers(headers: object) -> SpanContext | None:
@@ -51,7 +60,7 @@ def read_headers(headers: object) -> SpanContext | None:
             trace_id,
             span_id,
             bool(int(flags, 16) & 1),
-            found.get("tracestate", "")[:TRACESTATE_LENGTH],
+            _read_tracestate(found.get("tracestate", "")),
             _read_baggage(found.get("baggage", "")),
         )
     except Exception:
@@ -70,7 +79,8 @@ def write_headers(
     if remote is not None and remote.tracestate:
         headers["tracestate"] = remote.tracestate
     if remote is not None and remote.baggage:
-        headers["baggage"] = ",".join(f"{k}={quote(v)}" for k, v in remote.baggage.items())
+        members = (f"{k}={quote(v, errors='replace')}" for k, v in remote.baggage.items())
+        headers["baggage"] = ",".join(members)
 
 
 def _wanted(headers: object) -> dict[str, str]:
@@ -87,10 +97,19 @@ def _wanted(headers: object) -> dict[str, str]:
     return found
 
 
+def _read_tracestate(text: str) -> str:
+    """Return it with whole members only, and nothing that could not stand in a header."""
+    if not (text.isascii() and text.isprintable()):
+        return ""
+    if len(text) > TRACESTATE_LENGTH:
+        text = text[: TRACESTATE_LENGTH + 1].rpartition(",")[0]
+    return text.strip()
+
+
 def _read_baggage(text: str) -> dict[str, str]:
     baggage: dict[str, str] = {}
     for member in text[:BAGGAGE_LENGTH].split(",")[:BAGGAGE_ENTRIES]:
         key, equals, value = member.partition(";")[0].partition("=")
-        if equals and key.strip().isascii() and key.strip():
+        if equals and _KEY.match(key.strip()):
             baggage[key.strip()] = unquote(value.strip())
     return baggage

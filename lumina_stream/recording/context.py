@@ -34,6 +34,5 @@ active = Active()
 def recorder_now() -> Recorder | None:
     """Return the recorder, initialising it on the first call if the environment asks for it."""
     if active.recorder is None and active.automatic:
-        active.automatic = False  # before the call: it may record itself
         active.revive()
     return active.recorder

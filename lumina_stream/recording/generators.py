@@ -7,6 +7,7 @@ other. The span starts with the first item, and ends with exhaustion, close, err
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, TypeAlias
 
@@ -54,6 +55,7 @@ def wrap_generator(function: Callable[..., Any], begin: Begin) -> Callable[..., 
                 else:
                     step = _sender(inner, sent)
         except BaseException as error:
+            step = _nothing  # it may hold the error, and so this frame: a loop for the collector
             span._finish(error)  # pyright: ignore[reportPrivateUsage]
             raise
 
@@ -67,25 +69,27 @@ def wrap_async_generator(function: Callable[..., Any], begin: Begin) -> Callable
         span = begin(args, kwargs)
         inner: AsyncGenerator[Any, Any] = function(*args, **kwargs)
         inside: Span | None = span if span is not None else current.get()
-        sent: Any = None
-        thrown: BaseException | None = None
+        # The loop must know of this generator alone: when it closes those that were left open, it
+        # would close the inner one too, at the same time as this one does.
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(None, None)
+        try:
+            step: Any = inner.asend(None)
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
         try:
             while True:
                 outside = current.get()
                 current.set(inside)
                 try:
-                    if thrown is not None:
-                        item = await inner.athrow(thrown)
-                    else:
-                        item = await inner.asend(sent)
+                    item = await step
                 except StopAsyncIteration:
                     break
                 finally:
                     inside = current.get()
                     current.set(outside)
-                thrown = None
                 try:
-                    sent = yield item
+                    step = inner.asend((yield item))
                 except GeneratorExit:
                     outside = current.get()
                     current.set(inside)
@@ -95,8 +99,9 @@ def wrap_async_generator(function: Callable[..., Any], begin: Begin) -> Callable
                         current.set(outside)
                     raise
                 except BaseException as error:
-                    thrown = error
+                    step = inner.athrow(error)
         except BaseException as error:
+            step = None  # it may hold the error, and so this frame: a loop for the collector
             if span is not None:
                 span._finish(error)  # pyright: ignore[reportPrivateUsage]
             raise
@@ -105,6 +110,10 @@ def wrap_async_generator(function: Callable[..., Any], begin: Begin) -> Callable
                 span._finish(None)  # pyright: ignore[reportPrivateUsage]
 
     return generate
+
+
+def _nothing() -> None:
+    return None
 
 
 def _sender(inner: Generator[Any, Any, Any], value: Any) -> Callable[[], Any]:

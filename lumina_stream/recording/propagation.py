@@ -8,10 +8,18 @@ import inspect
 from collections.abc import Callable, Generator, MutableMapping
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
+from lumina_stream.model.limits import DEFAULT_LIMITS
 from lumina_stream.recording import carriers
 from lumina_stream.recording.carriers import SpanContext
 from lumina_stream.recording.context import active, ambient, current, recorder_now
-from lumina_stream.recording.span import INVALID_TRACE_ID, NonRecordingSpan, RemoteParent, Span
+from lumina_stream.recording.span import (
+    INVALID_TRACE_ID,
+    NonRecordingSpan,
+    RemoteParent,
+    Span,
+    here,
+)
+from lumina_stream.recording.values import Cleaner
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,11 +32,15 @@ def inject(headers: MutableMapping[str, str] | None = None) -> MutableMapping[st
     """
     if headers is None:
         headers = {}
-    span = current.get()
+    span = here()
     if span is None or span.trace_id == INVALID_TRACE_ID:
         return headers
     context = context_of(span)
-    carriers.write_headers(headers, context.trace_id, context.span_id, context.sampled, context)
+    try:
+        carriers.write_headers(headers, context.trace_id, context.span_id, context.sampled, context)
+    except Exception as error:  # headers that cannot be written to: the request goes on without
+        if active.recorder is not None:
+            active.recorder.fault(error)
     return headers
 
 
@@ -61,7 +73,7 @@ def propagate(function: Callable[P, R]) -> Callable[P, R]:
     pickled if the function can; the process initialises tracing with this one's settings unless it
     has its own.
     """
-    return cast("Callable[P, R]", Propagated(function, current.get(), ambient.get()))
+    return cast("Callable[P, R]", Propagated(function, here(), ambient.get()))
 
 
 class Propagated(Generic[P, R]):
@@ -93,7 +105,14 @@ class Propagated(Generic[P, R]):
         if self._span is not None and self._span.trace_id != INVALID_TRACE_ID:
             context = context_of(self._span)
         settings = active.settings() if active.recorder is not None else None
-        return (_arrive, (self._function, context, self._attributes, settings))
+        attributes = None
+        if self._attributes is not None:  # as plain data: anything else may refuse to be pickled
+            cleaner = Cleaner(DEFAULT_LIMITS)
+            attributes = {
+                (name := cleaner.key(key)): cleaner.clean(value, name)
+                for key, value in self._attributes.items()
+            }
+        return (_arrive, (self._function, context, attributes, settings))
 
 
 def _arrive(

@@ -22,68 +22,77 @@ def _nobody() -> None:
     """Stand in for a reader that is not there yet."""
 
 
-class LossLedger:
-    """Count what was refused: since the last report, and in all."""
+class _Losses:
+    """What was lost since the last report."""
 
-    __slots__ = (
-        "_by_trace",
-        "_by_type",
-        "_first_ns",
-        "_last_ns",
-        "_lock",
-        "_reason",
-        "total",
-        "totals",
-    )
+    __slots__ = ("by_trace", "by_type", "first_ns", "last_ns", "reason")
 
     def __init__(self) -> None:
-        # Re-entrant: a signal handler or a collected span may record inside `count`.
+        self.by_type: dict[str, int] = {}
+        self.by_trace: dict[str, int] = {}
+        self.first_ns = self.last_ns = 0
+        self.reason = "queue_full"
+
+
+class LossLedger:
+    """Count what was refused: since the last report, and in all.
+
+    A signal handler or a collected span may record, and be refused, inside any call made here, on
+    the same thread: hence the re-entrant lock, and no call between reading and writing a number.
+    """
+
+    __slots__ = ("_lock", "_since", "total", "totals")
+
+    def __init__(self) -> None:
         self._lock = threading.RLock()
+        self._since = _Losses()
         self.total = 0
         self.totals: dict[str, int] = {}
-        self._clear()
 
     def count(self, event_type: str, trace_id: str, time_ns: int, reason: str, n: int = 1) -> None:
         """Count `n` lost events of one type and trace."""
         with self._lock:
-            self.total += n
-            self.totals[event_type] = self.totals.get(event_type, 0) + n
-            self._by_type[event_type] = self._by_type.get(event_type, 0) + n
-            if trace_id not in self._by_trace and len(self._by_trace) >= limits.LOSS_TRACES:
+            since, totals = self._since, self.totals
+            by_type, by_trace = since.by_type, since.by_trace
+            if trace_id not in by_trace and len(by_trace) >= limits.LOSS_TRACES:
                 trace_id = OTHER
-            self._by_trace[trace_id] = self._by_trace.get(trace_id, 0) + n
-            self._first_ns = self._first_ns or time_ns
-            self._last_ns = time_ns
-            self._reason = reason
+            # From here on no call.
+            self.total += n
+            if event_type not in totals:
+                totals[event_type] = 0
+            totals[event_type] += n
+            if event_type not in by_type:
+                by_type[event_type] = 0
+            by_type[event_type] += n
+            if trace_id not in by_trace:
+                by_trace[trace_id] = 0
+            by_trace[trace_id] += n
+            since.first_ns = since.first_ns or time_ns
+            since.last_ns = time_ns
+            since.reason = reason
 
     @property
     def pending(self) -> bool:
         """Tell whether there is a loss that was not reported yet."""
-        return bool(self._by_type)
+        return bool(self._since.by_type)
 
     def take(self, now_ns: int) -> EventsLost | None:
         """Return what was lost since the last call as an event, None if nothing was."""
         with self._lock:
-            if not self._by_type:
+            if not self._since.by_type:
                 return None
-            lost = EventsLost(
-                now_ns,
-                self._reason,
-                sum(self._by_type.values()),
-                self._by_type,
-                self._by_trace,
-                True,
-                self._first_ns,
-                self._last_ns,
-            )
-            self._clear()
-            return lost
-
-    def _clear(self) -> None:
-        self._by_type: dict[str, int] = {}
-        self._by_trace: dict[str, int] = {}
-        self._first_ns = self._last_ns = 0
-        self._reason = "queue_full"
+            fresh = _Losses()
+            lost, self._since = self._since, fresh
+        return EventsLost(
+            now_ns,
+            lost.reason,
+            sum(lost.by_type.values()),
+            lost.by_type,
+            lost.by_trace,
+            True,
+            lost.first_ns,
+            lost.last_ns,
+        )
 
 
 class EventQueue:

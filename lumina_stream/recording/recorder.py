@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 from lumina_stream.model import limits as limit_values
@@ -29,13 +30,14 @@ from lumina_stream.model.limits import DEFAULT_LIMITS, Limits
 from lumina_stream.recording import sampling
 from lumina_stream.recording.queue import EventQueue
 from lumina_stream.recording.redaction import DEFAULT, Redaction, Redactions
-from lumina_stream.recording.values import Cleaner, cut_text, type_of
+from lumina_stream.recording.values import Cleaner, cut_text, type_name, type_of
 
 
 class Recorder:
     """Encode and admit the events of one producer."""
 
     __slots__ = (
+        "__weakref__",
         "capture_content",
         "closed",
         "faults",
@@ -115,7 +117,7 @@ class Recorder:
             marks: dict[str, str] = {}
             if type(name) is not str or len(name) > 64 or not self.texts_pass or not name.isascii():
                 name = self._name(name, "@name", marks)
-            if kind is not None and (type(kind) is not str or len(kind) > 64):
+            if kind is not None and (type(kind) is not str or len(kind) > 64 or not kind.isascii()):
                 kind = self._name(kind, "@kind", marks)
             plain: dict[str, Any] = {}
             if attributes:
@@ -244,8 +246,9 @@ class Recorder:
             else:
                 if cleaner is None:
                     cleaner = Cleaner(self.limits)
-                name = cleaner.key(key)
-                value = self.redactions.value(name, cleaner.clean(given, name), cleaner.marks)
+                own = cleaner.key(key)
+                name = self.redactions.key(own)
+                value = self.redactions.value(own, cleaner.clean(given, name), cleaner.marks, name)
             if name not in keys:
                 if len(keys) >= self.max_attributes:
                     marks["@attributes"] = f"cut:{len(attributes)}"
@@ -259,34 +262,31 @@ class Recorder:
     def links(self, links: Iterable[Any]) -> tuple[Link, ...]:
         """Return links to spans, span contexts or pairs of ids; what is none of these is left out."""
         found: list[Link] = []
-        for given in links:
-            target: Any = given
-            attributes: Mapping[str, Any] = {}
-            if type_of(given) is tuple and len(given) == 2 and isinstance(given[1], Mapping):
-                target, attributes = given
-            if isinstance(target, Link):
-                found.append(target)
-                continue
-            trace_id, span_id = getattr(target, "trace_id", None), getattr(target, "span_id", None)
-            if not (isinstance(trace_id, str) and isinstance(span_id, str)):
-                continue
-            if is_trace_id(trace_id) and is_span_id(span_id) and len(found) < self.limits.links:
-                found.append(Link(trace_id, span_id, self.attributes(attributes, {}, set())))
+        try:
+            for given in islice(links, self.limits.links):  # it may be without end
+                target: Any = given
+                attributes: Mapping[str, Any] = {}
+                if type_of(given) is tuple and len(given) == 2 and isinstance(given[1], Mapping):
+                    target, attributes = given
+                elif isinstance(target, Link):
+                    attributes = target.attributes
+                trace_id: Any = getattr(target, "trace_id", None)
+                span_id: Any = getattr(target, "span_id", None)
+                if not (isinstance(trace_id, str) and isinstance(span_id, str)):
+                    continue
+                if is_trace_id(trace_id) and is_span_id(span_id):
+                    found.append(Link(trace_id, span_id, self.attributes(attributes, {}, set())))
+        except Exception as error:  # what was handed over may raise anything
+            self.fault(error)
         return tuple(found)
 
     def error_info(self, error: BaseException) -> ErrorInfo:
         """Describe an exception; never raises, whatever its `__str__` does."""
-        kind = type(error)
-        name = (
-            kind.__qualname__
-            if kind.__module__ == "builtins"
-            else f"{kind.__module__}.{kind.__qualname__}"
-        )
         marks: dict[str, str] = {}
         try:
-            message, _ = cut_text(str(error), limit_values.MESSAGE_LENGTH)
-        except Exception as fault:
-            message = f"<{type(fault).__name__} while reading the message>"
+            name = type_name(error)
+        except Exception:
+            name = "Exception"
         try:
             lines = traceback.format_exception(error, limit=50)
             stack = "".join(lines)
@@ -297,14 +297,25 @@ class Recorder:
         stack, _ = cut_text(stack, len(stack))
         return ErrorInfo(
             name,
-            self.redactions.text("@error.message", message, marks),
+            self.message(error),
             self.redactions.text("@error.stacktrace", stack, marks),
         )
+
+    def message(self, said: object) -> str:
+        """Return an error's message, cut and redacted; never raises."""
+        try:
+            text, _ = cut_text(str(said), limit_values.MESSAGE_LENGTH)
+        except Exception as fault:
+            text = f"<{type(fault).__name__} while reading the message>"
+        return self.redactions.text("@error.message", text, {})
 
     def fault(self, error: BaseException) -> None:
         """Count a fault of our own."""
         self.faults += 1
-        self.last_fault = f"{type(error).__name__}: {error}"[:500]
+        try:
+            self.last_fault = f"{type(error).__name__}: {error}"[:500]
+        except Exception:  # an error of the program's own making, whose message raises
+            self.last_fault = type(error).__name__
 
     def refused(self, event_type: str, trace_id: str) -> None:
         """Count a call on a span whose start was refused."""
@@ -322,8 +333,11 @@ class Recorder:
 
     def _encode(self, event: Any) -> bytes:
         data = encode(event)
-        if len(data) > self.limits.event_bytes:
-            data = encode(_shrunk(event, len(data)))
+        most = self.limits.event_bytes
+        if len(data) > most:
+            data = encode(_shrunk(event, len(data), most))
+            if len(data) > most:
+                return b""  # refused and counted: a frame must hold it
         return data
 
     def _admit(self, data: bytes, bound: int, event_type: str, trace_id: str, time_ns: int) -> bool:
@@ -341,13 +355,13 @@ class Recorder:
                 self.queue.wake()
 
 
-def _shrunk(event: Any, size: int) -> Any:
-    """Return an event that is too large with its attributes left out, marked with their size."""
+def _shrunk(event: Any, size: int, most: int) -> Any:
+    """Return an event that is too large with what is bulky left out, marked with its size."""
     mark = f"cut:{size} bytes"
     match event:
         case SpanStarted() | EventAdded() | AttributesSet():
             kept: dict[str, Any] = {}
-            room = limit_values.EVENT_BYTES // 2
+            room = most // 2
             for key, value in event.attributes.items():
                 room -= len(encode(value)) + len(key)
                 if room < 0:
@@ -355,6 +369,10 @@ def _shrunk(event: Any, size: int) -> Any:
                 kept[key] = value
             event.attributes = kept
             event.marks = {"@attributes": mark}
+            if isinstance(event, SpanStarted):
+                event.links = _bare(event.links)
+        case SpanUpdated():
+            event.links = _bare(event.links)
         case AttributeSet():
             event.value = "…"
             event.marks = {event.key: mark}
@@ -363,3 +381,8 @@ def _shrunk(event: Any, size: int) -> Any:
         case _:
             pass
     return event
+
+
+def _bare(links: tuple[Link, ...]) -> tuple[Link, ...]:
+    """Return links without their attributes."""
+    return tuple(Link(link.trace_id, link.span_id) for link in links)

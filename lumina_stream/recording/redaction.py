@@ -10,6 +10,9 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from lumina_stream.model.limits import DEFAULT_LIMITS
+from lumina_stream.recording.values import Cleaner, type_of
+
 HIDDEN = "[redacted]"
 
 SENSITIVE_KEYS = (
@@ -28,7 +31,7 @@ SENSITIVE_KEYS = (
 )
 """Hidden when a key has one of these as a whole word: `db.password`, `X-API-Key`, `accessToken`."""
 
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W0-9A-Za-z_]+")
 
 EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,253}\.[A-Za-z]{2,24}")
 BEARER = re.compile(r"\b(?:[Bb]earer|[Bb]asic) [A-Za-z0-9._~+/=-]{8,2048}")
@@ -64,7 +67,7 @@ def redaction_from(value: "Redaction | Redactor | Iterable[str] | None") -> Reda
         return Redaction(function=value)
     if isinstance(value, str):
         value = (value,)
-    return Redaction(keys=(*SENSITIVE_KEYS, *(str(name).lower() for name in value)))
+    return Redaction(keys=(*SENSITIVE_KEYS, *(str(name) for name in value)))
 
 
 class Redactions:
@@ -88,24 +91,43 @@ class Redactions:
         if passes is None:
             if len(self.plain_keys) >= 4096:  # keys made of data: keep the memory bounded
                 self.plain_keys.clear()
-            passes = self.plain_keys[key] = not self._is_sensitive(key)
+            sensitive = self._is_sensitive(key)
+            if not sensitive and self.key(key) != key:
+                return False  # not hidden, and not to be used as it is either
+            passes = self.plain_keys[key] = not sensitive
         return not passes
+
+    def key(self, key: str) -> str:
+        """Return a key with what the patterns match hidden: a key may be made of data."""
+        for pattern in self._patterns:
+            key = pattern.sub(HIDDEN, key)
+        return key
 
     def value(self, key: str, value: Any, marks: dict[str, str], path: str | None = None) -> Any:
         """Return a plain value with what must not leave hidden, at any depth."""
         path = key if path is None else path
-        if not path.startswith("@") and self.hides_key(key):
+        if self.hides_key(key):
             marks[path] = "redacted"
             return HIDDEN
         match value:
             case dict():
-                return {k: self.value(k, v, marks, f"{path}.{k}") for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+                return {
+                    self.key(k): self.value(k, v, marks, f"{path}.{self.key(k)}")  # pyright: ignore[reportUnknownArgumentType]
+                    for k, v in value.items()  # pyright: ignore[reportUnknownVariableType]
+                }
             case list():
                 return [self.value(key, v, marks, f"{path}[{i}]") for i, v in enumerate(value)]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
             case _:
-                pass
-        if self.texts_pass:
-            return value
+                return value if self.texts_pass else self._scalar(key, value, marks, path)
+
+    def text(self, field: str, text: str, marks: dict[str, str]) -> str:
+        """Return a span's own text (`@name`, `@error.message`, ...) with patterns hidden."""
+        if self.texts_pass or not text:
+            return text
+        hidden = self._scalar(field, text, marks, field)
+        return hidden if isinstance(hidden, str) else str(hidden)
+
+    def _scalar(self, key: str, value: Any, marks: dict[str, str], path: str) -> Any:
         try:
             shown = value
             if isinstance(shown, str):
@@ -113,8 +135,8 @@ class Redactions:
                     shown = pattern.sub(HIDDEN, shown)
             if self._function is not None:
                 shown = self._function(key, shown)
-                if not isinstance(shown, str | int | float | bool | None):
-                    shown = str(shown)
+                if shown is not value and type_of(shown) is not bool and shown is not None:
+                    shown = Cleaner(DEFAULT_LIMITS).clean(shown, path)
         except Exception:
             self.faults += 1
             shown = HIDDEN
@@ -122,19 +144,13 @@ class Redactions:
             marks[path] = "redacted"
         return shown
 
-    def text(self, field: str, text: str, marks: dict[str, str]) -> str:
-        """Return a span's own text (`@name`, `@error.message`, ...) with patterns hidden."""
-        if self.texts_pass or not text:
-            return text
-        hidden = self.value(field, text, marks, field)
-        return hidden if isinstance(hidden, str) else str(hidden)
-
     def _is_sensitive(self, key: str) -> bool:
         words = _words(key)
         if words and (words[-1] == "tokens" or _is_count(words)):
             return False  # gen_ai.usage.input_tokens is a number of tokens, not a token
         joined = f"_{'_'.join(words)}_"
-        return any(word in joined for word in self._words)
+        singular = f"_{'_'.join(word.removesuffix('s') for word in words)}_"
+        return any(word in joined or word in singular for word in self._words)
 
 
 def _is_count(words: list[str]) -> bool:

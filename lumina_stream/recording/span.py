@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lumina_stream.model.codec import encode
-from lumina_stream.model.events import AttributeSet, ErrorInfo, Status
-from lumina_stream.recording.carriers import SpanContext
+from lumina_stream.model.events import AttributeSet, ErrorInfo, Link, Status
+from lumina_stream.recording.carriers import SpanContext, is_valid
 from lumina_stream.recording.context import ambient, current
 from lumina_stream.recording.sampling import is_sampled
 from lumina_stream.recording.values import type_of
@@ -44,6 +44,7 @@ class Span:
         "__weakref__",
         "_error",
         "_keys",
+        "_passed",
         "_previous",
         "_recorder",
         "_refused",
@@ -80,7 +81,8 @@ class Span:
     @property
     def is_recording(self) -> bool:
         """Whether calls on this span are recorded: it is sampled, started and not ended."""
-        return self._recorder is not None and not self._refused
+        recorder = self._recorder
+        return recorder is not None and not self._refused and not recorder.closed
 
     def set_attribute(self, key: str, value: Any) -> Self:
         """Set one attribute; it is on its way when the call returns.
@@ -155,13 +157,13 @@ class Span:
 
     def set_status(self, status: Literal["ok", "error", "cancelled"], message: str = "") -> Self:
         """Say how the span will end, whatever leaves the block; `message` goes with an error."""
-        if status not in ("ok", "error", "cancelled"):
+        recorder = self._recorder
+        if recorder is None:
+            return self._not_recorded("span_updated")
+        if type_of(status) is not str or status not in ("ok", "error", "cancelled"):
             return self.add_event("invalid status", status=status)
         self._status = status
-        self._error = None
-        if message and self._recorder is not None:
-            text = self._recorder.redactions.text("@error.message", str(message)[:4096], {})
-            self._error = ErrorInfo("", text)
+        self._error = ErrorInfo("", recorder.message(message)) if status == "error" else None
         return self
 
     def update_name(self, name: str) -> Self:
@@ -189,6 +191,13 @@ class Span:
     # --- context managers ------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
+        around = held = current.get()
+        while around is not None:
+            if around is self:  # entered twice: a second link to what is around would be a loop
+                if held is not self:
+                    current.set(self)
+                return self
+            around = around._previous
         self._make_current()
         return self
 
@@ -198,15 +207,17 @@ class Span:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        if self.ended:
-            self._leave()
-            return
+        around = self._previous
         self._leave()
-        self._finish(error)
+        if error is not None and isinstance(error, GeneratorExit):
+            # Left by a generator that is closed, perhaps in a copy of its consumer's context: the
+            # consumer's own may hold this span still.
+            self._passed, self._previous = True, around
+        if not self.ended:
+            self._finish(error)
 
     async def __aenter__(self) -> Self:
-        self._make_current()
-        return self
+        return self.__enter__()
 
     async def __aexit__(
         self,
@@ -230,14 +241,17 @@ class Span:
     # --- inside ----------------------------------------------------------------------------------
 
     def _make_current(self) -> None:
-        held = current.get()
-        self._previous = nearest_unended(held)
+        """Become current; only for a span that is not current anywhere around here yet."""
+        self._previous = resting(current.get())
         current.set(self)
 
     def _leave(self) -> None:
         """Stop being current here; in a context where another span is current, do nothing."""
         if current.get() is self:
-            current.set(nearest_unended(self._previous))
+            current.set(resting(self._previous))
+            self._previous = None  # so that a chain of tasks does not keep all of its past alive
+        else:
+            self._passed = True
 
     def _finish(self, error: BaseException | None) -> None:
         recorder = self._recorder
@@ -246,10 +260,10 @@ class Span:
         status, info = self._status, self._error
         if error is not None:
             found = status_of(error)
-            if found == "error":
-                info = recorder.error_info(error)
-            if status is None or found == "error":
+            if status is None:
                 status = found
+            if status == found == "error":
+                info = recorder.error_info(error)
         self._end(status or "ok", info)
 
     def _end(self, status: Status, error: ErrorInfo | None) -> None:
@@ -283,6 +297,15 @@ class NonRecordingSpan(Span):
 
     __slots__ = ()
 
+    def end(self) -> None:
+        """Do nothing: it is shared by all that is not recorded below it."""
+
+    def _make_current(self) -> None:
+        return None
+
+    def _leave(self) -> None:
+        return None
+
     def _not_recorded(self, event_type: str) -> Self:
         return self
 
@@ -294,6 +317,9 @@ class UnsampledRoot(NonRecordingSpan):
     """The root of a trace that was not sampled: current while its block runs, so that its children know."""
 
     __slots__ = ()
+
+    _make_current = Span._make_current
+    _leave = Span._leave
 
     def _finish(self, error: BaseException | None) -> None:
         self.ended = True
@@ -309,18 +335,29 @@ OFF = NonRecordingSpan(INVALID_TRACE_ID, INVALID_SPAN_ID)
 """The span there is when there is none: `current_span()` outside of any, and everything while off."""
 
 
-def nearest_unended(span: Span | None) -> Span | None:
-    """Return the span itself or the nearest one around it that has not ended."""
-    while span is not None and span.ended:
+def resting(span: Span | None) -> Span | None:
+    """Return the span itself, or the nearest one around it that was not left elsewhere.
+
+    A span that ended where it was current stays the parent of what its tasks do later. One that was
+    left in another context (a generator closed by another task, or out of order) is nobody's
+    parent any more, though the context in which it was entered still holds it.
+    """
+    while span is not None and span.ended and getattr(span, "_passed", False):
         span = span._previous  # pyright: ignore[reportPrivateUsage]
     if span is not None:
-        # Ended spans in between are cut out, so that a chain of tasks, each started inside the one
-        # before, does not keep all of its past alive.
+        # Such spans in between are cut out, so that overlapping generators, each opened before the
+        # last one is closed, do not keep all of their past alive.
         previous = span._previous  # pyright: ignore[reportPrivateUsage]
-        while previous is not None and previous.ended:
+        while previous is not None and previous.ended and getattr(previous, "_passed", False):
             previous = previous._previous  # pyright: ignore[reportPrivateUsage]
         span._previous = previous  # pyright: ignore[reportPrivateUsage]
     return span
+
+
+def here() -> Span | None:
+    """Return the span of the code that runs now, None outside of any."""
+    span = current.get()
+    return resting(span) if span is not None and span.ended else span
 
 
 def start(
@@ -337,16 +374,18 @@ def start(
     remote: SpanContext | None = None
     above: Span | None = None
     if not root:
-        if isinstance(parent, SpanContext):
+        if isinstance(parent, SpanContext) and is_valid(parent):
             remote = parent
         else:
             held = current.get()
+            if held is not None and held.ended:
+                held = resting(held)
             above = parent if isinstance(parent, Span) else held
             if isinstance(above, NonRecordingSpan):
                 if isinstance(above, RemoteParent):
                     remote = above._remote  # pyright: ignore[reportPrivateUsage]
                 elif above.trace_id != INVALID_TRACE_ID:
-                    return above if above is held else _carry_on(above)
+                    return above if above is held else carry_on(above)
                 above = None
     if above is not None:
         return _record_start(
@@ -384,7 +423,7 @@ def start(
     )
 
 
-def _carry_on(above: NonRecordingSpan) -> UnsampledRoot:
+def carry_on(above: NonRecordingSpan) -> UnsampledRoot:
     """Return what makes an unsampled trace current where it is not: in another thread, say."""
     return UnsampledRoot(above.trace_id, above.span_id, above._remote)  # pyright: ignore[reportPrivateUsage]
 
@@ -404,9 +443,19 @@ def _record_start(
     span = Span(trace_id, recorder.new_span_id(), remote)
     around = ambient.get()
     if around is not None or attributes is not None:
-        attributes = {**(around or {}), **(attributes or {}), **more}
+        try:
+            attributes = {**(around or {}), **(attributes or {}), **more}
+        except Exception as error:  # no mapping, or one that cannot be read: the span goes on
+            recorder.fault(error)
+            attributes = {**(around or {}), **more}
     else:
         attributes = more
+    linked: tuple[Link, ...] = ()
+    try:
+        if links:
+            linked = recorder.links(links)
+    except Exception as error:
+        recorder.fault(error)
     admitted, keys = recorder.span_started(
         trace_id,
         span.span_id,
@@ -414,7 +463,7 @@ def _record_start(
         parent_id,
         kind,
         attributes,
-        recorder.links(links) if links else (),
+        linked,
         remote_parent,
     )
     span._recorder = recorder  # pyright: ignore[reportPrivateUsage]

@@ -60,7 +60,8 @@ class Subscription:
                 data = self._waiting.popleft()
             except IndexError:
                 break
-            self._bytes -= len(data) + EVENT_OVERHEAD
+            size = len(data) + EVENT_OVERHEAD
+            self._bytes -= size  # no call inside: other threads add to it
             self._seq += 1
             try:
                 event = codec.decode(data)

@@ -20,11 +20,24 @@ from lumina_stream.recording import generators
 from lumina_stream.recording.carriers import SpanContext
 from lumina_stream.recording.context import active, ambient, current, recorder_now
 from lumina_stream.recording.recorder import Recorder
-from lumina_stream.recording.span import CURRENT, OFF, Current, Span, start
+from lumina_stream.recording.span import (
+    CURRENT,
+    OFF,
+    Current,
+    NonRecordingSpan,
+    Span,
+    carry_on,
+    here,
+    start,
+)
+from lumina_stream.recording.values import type_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = frozenset(("kind", "parent", "root", "links", "attributes", "capture"))
+"""Keywords of `trace` that are no attributes."""
 
 ARGUMENTS = "function.arguments"
 RESULT = "function.result"
@@ -34,19 +47,16 @@ class Trace(msgspec.Struct):
     """What `trace(...)` returns: a context manager (sync and async) and a decorator."""
 
     name: str
-    kind: str | None
-    parent: Span | SpanContext | Current | None
-    root: bool
-    links: Iterable[Any]
-    attributes: Mapping[str, Any] | None
-    capture: bool
-    more: dict[str, Any]
+    options: dict[str, Any]
+    """The keywords of `trace` as they came: taken apart when a span starts, so that off is nearly free."""
     span: Span | None = None
-    outer: list[Span | None] | None = None
+    outer: list[Span] | None = None
 
     def __enter__(self) -> Span:
         recorder = active.recorder
         if recorder is None:
+            if not active.automatic:
+                return OFF
             recorder = recorder_now()
             if recorder is None:
                 return OFF
@@ -60,7 +70,10 @@ class Trace(msgspec.Struct):
     ) -> None:
         span = self.span
         if span is not None:
-            self.span = self.outer.pop() if self.outer else None
+            if self.outer:  # entered more than once: leave the one that is current here
+                span = self._entered_here(self.outer)
+            else:
+                self.span = None
             span.__exit__(kind, error, tb)
 
     async def __aenter__(self) -> Span:
@@ -81,15 +94,19 @@ class Trace(msgspec.Struct):
     def start(self, recorder: Recorder) -> Span:
         """Start the span; it is not current yet."""
         try:
+            options = self.options
+            if _OPTIONS.isdisjoint(options):
+                return start(recorder, self.name, None, CURRENT, False, (), None, options)
+            get = options.get
             return start(
                 recorder,
                 self.name,
-                self.kind,
-                self.parent,
-                self.root,
-                self.links,
-                self.attributes,
-                self.more,
+                get("kind"),
+                get("parent", CURRENT),
+                get("root", False),
+                get("links", ()),
+                get("attributes"),
+                {key: value for key, value in options.items() if key not in _OPTIONS},
             )
         except Exception as error:  # never into the program, whatever was handed over
             recorder.fault(error)
@@ -97,17 +114,31 @@ class Trace(msgspec.Struct):
 
     def _enter(self, recorder: Recorder) -> Span:
         span = self.start(recorder)
+        if span is OFF:
+            return span
         held = self.span
-        if held is not None:  # the same object entered again while it is open
+        if held is None:
+            if (
+                span is current.get()
+            ):  # not sampled, as what is around it: nothing of its own to end
+                return span
+        else:  # the same object entered again while it is open, here or in another task
+            if isinstance(span, NonRecordingSpan):
+                span = carry_on(span)
             if self.outer is None:
                 self.outer = []
             self.outer.append(held)
-        if span is OFF or span is current.get():  # nothing of its own to end
-            self.span = None
-            return span
         self.span = span
         span._make_current()  # pyright: ignore[reportPrivateUsage]
         return span
+
+    def _entered_here(self, outer: list[Span]) -> Span:
+        here, last = current.get(), self.span
+        for index, span in enumerate(outer):
+            if span is here:
+                return outer.pop(index)
+        self.span = outer.pop()
+        return cast("Span", last)
 
 
 @overload
@@ -129,18 +160,7 @@ def trace(
 ) -> Trace: ...
 
 
-def trace(
-    name: Any,
-    /,
-    *,
-    kind: str | None = None,
-    parent: Span | SpanContext | Current | None = CURRENT,
-    root: bool = False,
-    links: Iterable[Any] = (),
-    attributes: Mapping[str, Any] | None = None,
-    capture: bool = False,
-    **more: Any,
-) -> Any:
+def trace(name: Any, /, **options: Any) -> Any:
     """Trace a block (`with trace("name")`, `async with` too) or a function (`@trace`, `@trace("name")`).
 
     `kind`: llm, retrieval, embedding, rerank, tool, agent, task, http, db, or any other word.
@@ -149,10 +169,10 @@ def trace(
     them. `attributes` and all further keywords become attributes. `capture`: a decorated function's
     arguments and result become attributes. Never raises, never waits; neither form suspends.
     """
-    if type(name) is not str and callable(name):
-        plain = Trace(_function_name(name), kind, parent, root, links, attributes, capture, more)
-        return decorate(name, plain)
-    return Trace(name, kind, parent, root, links, attributes, capture, more)
+    # A classmethod object is not callable, and still stands for a function.
+    if type(name) is not str and (callable(name) or type_of(name) is classmethod):
+        return decorate(name, Trace(_function_name(name), options))
+    return Trace(name, options)
 
 
 def start_span(
@@ -174,26 +194,58 @@ def start_span(
     recorder = recorder_now()
     if recorder is None:
         return OFF
-    return Trace(name, kind, parent, root, links, attributes, False, more).start(recorder)
+    options = {
+        "kind": kind,
+        "parent": parent,
+        "root": root,
+        "links": links,
+        "attributes": attributes,
+    }
+    span = Trace(name, options | more).start(recorder)
+    if span is not OFF and span is current.get():
+        return carry_on(
+            cast("NonRecordingSpan", span)
+        )  # `with` and `end()` must not reach the root that is not sampled
+    return span
 
 
 def current_span() -> Span:
     """Return the span of the code that runs now; outside of any a no-op span, never None."""
-    return current.get() or OFF
+    return here() or OFF
+
+
+class _Around(dict[str, Any]):
+    """Ambient attributes of one block; `outer` is what was in force before, as with spans."""
+
+    outer: dict[str, Any] | None = None
+    left = False
 
 
 @contextlib.contextmanager
 def with_attributes(attributes: Mapping[str, Any] | None = None, /, **more: Any) -> Generator[None]:
     """Give every span that starts inside the block these attributes, in tasks started there too."""
-    around = {**(ambient.get() or {}), **(attributes or {}), **more}
-    token = ambient.set(around)
+    around = _Around(ambient.get() or {})
+    try:
+        around.update(attributes or {})
+    except Exception as error:  # no mapping: the block goes on without
+        if active.recorder is not None:
+            active.recorder.fault(error)
+    around.update(more)
+    around.outer = _in_force(ambient.get())
+    ambient.set(around)
     try:
         yield
     finally:
-        try:
-            ambient.reset(token)
-        except ValueError:  # left in another task than it was entered: nothing to undo there
-            pass
+        # No token: the block may be left in another task, or in another order than it was entered.
+        around.left = True
+        if ambient.get() is around:
+            ambient.set(_in_force(around.outer))
+
+
+def _in_force(around: dict[str, Any] | None) -> dict[str, Any] | None:
+    while isinstance(around, _Around) and around.left:
+        around = around.outer
+    return around
 
 
 def decorate(function: F, settings: Trace) -> F:
@@ -203,7 +255,7 @@ def decorate(function: F, settings: Trace) -> F:
         return type(method)(decorate(method.__func__, settings))
     if not settings.name:
         settings.name = _function_name(function)
-    arguments = _argument_reader(function) if settings.capture else None
+    arguments = _argument_reader(function) if settings.options.get("capture") else None
 
     def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span | None:
         recorder = recorder_now()
@@ -222,11 +274,12 @@ def decorate(function: F, settings: Trace) -> F:
         ):
             span.set_attribute(RESULT, result)
 
-    if inspect.isasyncgenfunction(function):
+    shape = _callee(function)
+    if inspect.isasyncgenfunction(shape):
         wrapped: Any = generators.wrap_async_generator(function, begin)
-    elif inspect.isgeneratorfunction(function):
+    elif inspect.isgeneratorfunction(shape):
         wrapped = generators.wrap_generator(function, begin)
-    elif inspect.iscoroutinefunction(function):
+    elif inspect.iscoroutinefunction(shape):
 
         async def call_async(*args: Any, **kwargs: Any) -> Any:
             span = begin(args, kwargs)
@@ -266,6 +319,13 @@ async def _await(span: Span, coroutine: Any, keep: Callable[[Span, Any], None]) 
         result = await coroutine
         keep(span, result)
         return result
+
+
+def _callee(function: Any) -> Any:
+    """Return what says of which sort a callable is: for an object its type's `__call__`."""
+    if inspect.isroutine(function) or isinstance(function, functools.partial | type):
+        return function  # pyright: ignore[reportUnknownVariableType]
+    return getattr(type_of(function), "__call__", function)  # noqa: B004
 
 
 def _dress(wrapped: Any, function: Any) -> Any:

@@ -44,7 +44,7 @@ class Cleaner:
             return self._other(value, path, depth)
         except Exception as error:  # a value's own code may raise anything
             self.marks[path] = "unreadable"
-            return f"<{_type_name(value)}: {type(error).__name__} while reading it>"
+            return f"<{type_name(value)}: {type(error).__name__} while reading it>"
 
     def key(self, key: Any, path: str = "@key") -> str:
         """Return a map's or attribute's key as a short plain string."""
@@ -52,19 +52,19 @@ class Cleaner:
             try:
                 key = str.__str__(key) if isinstance(key, str) else str(key)
             except Exception:
-                key = f"<{_type_name(key)}>"
+                key = f"<{type_name(key)}>"
             if type(key) is not str:
                 key = str.__str__(key)
         if len(key) > KEY_LENGTH:
             self.marks[path] = f"cut:{len(key)}"
             key = key[:KEY_LENGTH]
-        return _encodable(key)
+        return encodable(key)
 
     def _text(self, text: str, path: str) -> str:
         if len(text) > self._limits.string_length:
             self.marks[path] = f"cut:{len(text)}"
             text = text[: self._limits.string_length]
-        plain = _encodable(text)
+        plain = encodable(text)
         if plain is not text:
             self.marks.setdefault(path, "converted:str with lone surrogates")
         return plain
@@ -85,23 +85,23 @@ class Cleaner:
 
     def _other(self, value: Any, path: str, depth: int) -> Any:
         if isinstance(value, str):  # a subclass: take its characters, not its __str__
-            self.marks[path] = f"converted:{_type_name(value)}"
+            self.marks[path] = f"converted:{type_name(value)}"
             return self._text(str.__str__(value), path)
         if isinstance(value, bool | int):
-            self.marks[path] = f"converted:{_type_name(value)}"
+            self.marks[path] = f"converted:{type_name(value)}"
             return self._integer(int(value), path)
         if isinstance(value, float):
-            self.marks[path] = f"converted:{_type_name(value)}"
+            self.marks[path] = f"converted:{type_name(value)}"
             return self._float(float(value), path)
         if isinstance(value, bytes | bytearray | memoryview):
             return self._bytes(cast("Any", value), path)
         if isinstance(value, list | tuple | Mapping | Set) or _is_plain_holder(value):
             return self._container(value, path, depth)
-        item = getattr(value, "item", None)
-        if item is not None and getattr(value, "ndim", None) == 0:  # a numpy scalar
-            self.marks[path] = f"converted:{_type_name(value)}"
-            return self.clean(item(), path, depth + 1) if depth < self._limits.depth else "…"
-        self.marks[path] = f"converted:{_type_name(value)}"
+        kind = type_of(value)  # asked of the type: an object may answer to any name, at any cost
+        if hasattr(kind, "item") and hasattr(kind, "ndim") and value.ndim == 0:  # a numpy scalar
+            self.marks[path] = f"converted:{type_name(value)}"
+            return self.clean(value.item(), path, depth + 1) if depth < self._limits.depth else "…"
+        self.marks[path] = f"converted:{type_name(value)}"
         return self._cut(_shown(value), path)
 
     def _bytes(self, value: Any, path: str) -> str:
@@ -125,9 +125,9 @@ class Cleaner:
                 return self._mapping(value, path, depth)  # pyright: ignore[reportUnknownArgumentType]
             if isinstance(value, list | tuple | Set):
                 if type(value) is not list:  # pyright: ignore[reportUnknownArgumentType]
-                    self.marks[path] = f"converted:{_type_name(value)}"
+                    self.marks[path] = f"converted:{type_name(value)}"
                 return self._sequence(value, path, depth)  # pyright: ignore[reportUnknownArgumentType]
-            self.marks[path] = f"converted:{_type_name(value)}"
+            self.marks[path] = f"converted:{type_name(value)}"
             return self._mapping(_fields(value), path, depth)
         finally:
             self._seen.discard(identity)
@@ -135,7 +135,7 @@ class Cleaner:
     def _mapping(self, value: Any, path: str, depth: int) -> dict[str, Any]:
         plain: dict[str, Any] = {}
         if type_of(value) is not dict:
-            self.marks.setdefault(path, f"converted:{_type_name(value)}")
+            self.marks.setdefault(path, f"converted:{type_name(value)}")
         for key, item in value.items():
             if self._budget <= 0:
                 self.marks[path] = f"cut:{len(value)}"
@@ -162,7 +162,7 @@ class Cleaner:
         if length > self._limits.string_length:
             self.marks[path] = f"{self.marks.get(path, '')} cut:{length}".strip()
             text = text[: self._limits.string_length]
-        return _encodable(text)
+        return encodable(text)
 
 
 def is_plain_scalar(value: Any, string_length: int) -> bool:
@@ -180,11 +180,11 @@ def is_plain_scalar(value: Any, string_length: int) -> bool:
 def cut_text(text: str, length: int) -> tuple[str, str | None]:
     """Return text within `length` that can be encoded, and its mark if it was cut."""
     if len(text) > length:
-        return _encodable(text[:length]), f"cut:{len(text)}"
-    return _encodable(text), None
+        return encodable(text[:length]), f"cut:{len(text)}"
+    return encodable(text), None
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
     """Return `text` itself when it is valid Unicode, else with lone surrogates written out."""
     try:
         text.encode()
@@ -218,16 +218,25 @@ def _fields(value: Any) -> Mapping[str, Any]:
     if names is None:
         names = getattr(kind, "__struct_fields__", None)
     if names is None:  # an array: its shape says more than a million numbers
-        head = getattr(value, "ravel", lambda: value)()[:16]
-        return {
+        shape = {
             "shape": list(getattr(value, "shape", ())),
             "dtype": str(getattr(value, "dtype", "")),
-            "head": head.tolist(),
         }
-    return {name: getattr(value, name, None) for name in names}
+        if hasattr(kind, "flat"):  # not `ravel`, which may copy all of it
+            return {**shape, "head": value.flat[:16].tolist()}
+        return shape
+    return {name: _field(value, name) for name in names}
 
 
-def _type_name(value: Any) -> str:
+def _field(value: Any, name: str) -> Any:
+    try:
+        return getattr(value, name, None)
+    except Exception as error:  # one bad field does not cost the others
+        return f"<{type(error).__name__} while reading it>"
+
+
+def type_name(value: Any) -> str:
     kind = type_of(value)
     module = kind.__module__
-    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
+    name = kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
+    return encodable(name[:KEY_LENGTH])

@@ -87,11 +87,11 @@ class Access:
         bearer = _bearer(asked.authorization)
         if bearer is not None and self.needs_token:
             return self._by_token(asked.role, bearer)
-        if asked.host is None or not self._is_own_host(asked.host):
-            return Denied(403, "this Host is not one of the relay's; see --allow-host")
         guarded = self._write if asked.role == "write" else self._read
         if guarded is not None:
             return Denied(401, "a token is needed: Authorization: Bearer ...")
+        if asked.host is None or not self._is_own_host(asked.host):
+            return Denied(403, "this Host is not one of the relay's; see --allow-host")
         return None
 
     def _by_token(self, role: Role, bearer: bytes) -> Denied | None:

@@ -5,7 +5,8 @@ counted, and neither applied nor handed on. The same rules read the log back, so
 agrees with what was live. Pure.
 """
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 import msgspec
 
@@ -17,8 +18,11 @@ from lumina_stream.model.events import (
     Event,
     EventAdded,
     EventsLost,
-    ProducerEvent,
+    SpanEnded,
+    SpanEvent,
     SpanStarted,
+    SpanUpdated,
+    TextStreamed,
     UnknownEvent,
 )
 from lumina_stream.model.ids import is_span_id, is_trace_id
@@ -28,8 +32,7 @@ RELAY_PREFIX = "relay-"
 """Producer ids of relays begin with it; no other producer may say what became of a producer."""
 
 _MAX_INT = (1 << 63) - 1
-_PRODUCER_EVENTS = ProducerEvent.__args__
-_CONTAINERS = (dict, list)
+_CONTAINERS = frozenset((dict, list))
 
 
 class Admitted(msgspec.Struct, frozen=True, gc=False):
@@ -58,72 +61,97 @@ def admit(data: bytes, producer_id: str) -> Admitted:
     which a producer speaks of another one. Raises `DecodeError` if `data` is no array.
     """
     events = codec.decode_array(data)
-    relay = is_relay(producer_id)
     traces: dict[str, None] = {}
     spans: set[str] = set()  # ids repeat within a batch: each is looked at once
     refused = 0
     for index, event in enumerate(events):
-        if event is not None:
-            if isinstance(event, _PRODUCER_EVENTS):
-                if relay or (
-                    isinstance(event, EventsLost)
-                    and event.subject_id in (None, producer_id)
-                    and all(map(_is_loss_key, event.by_trace))
-                ):
-                    continue
-            elif _is_sound(event, traces, spans):
-                continue
+        holds = _HOLDS.get(type(event))
+        if holds is None:
+            sound = event is not None and _is_sound_other(event, producer_id, traces)
+        else:
+            # On the way of every event, hence in line.
+            span_event = cast("SpanEvent", event)
+            trace_id, span_id = span_event.trace_id, span_event.span_id
+            sound = (
+                (trace_id in traces or is_trace_id(trace_id))
+                and (span_id in spans or is_span_id(span_id))
+                and (holds is _nothing or _is_shallow(holds(event)))
+                and (type(event) is not SpanStarted or _has_sound_edges(event, spans))
+            )
+            if sound:
+                traces[trace_id] = None
+                spans.add(span_id)
+        if not sound:
             events[index] = None
-        refused += 1
+            refused += 1
     return Admitted(events, tuple(traces), refused)
 
 
-def _is_sound(event: Any, traces: dict[str, None], spans: set[str]) -> bool:
+def _has_sound_edges(event: SpanStarted, spans: set[str]) -> bool:
+    parent_id = event.parent_id
+    if parent_id is not None and parent_id not in spans and not is_span_id(parent_id):
+        return False
+    return not event.links or all(_is_shallow(k.attributes.values()) for k in event.links)
+
+
+def _is_sound_other(event: Event, producer_id: str, traces: dict[str, None]) -> bool:
     if isinstance(event, UnknownEvent):
         if guards.is_too_deep(event.raw):
             return False
         if event.trace_id is None:
             return True
-    trace_id, span_id = event.trace_id, event.span_id
-    if trace_id not in traces and not is_trace_id(trace_id):
-        return False
-    if span_id not in spans:
-        if span_id is None or not is_span_id(span_id):
-            return isinstance(event, UnknownEvent) and span_id is None
-        spans.add(span_id)
-    match event:
-        case AttributeSet(value=value):
-            if isinstance(value, _CONTAINERS) and _is_too_deep(value):
-                return False
-        case SpanStarted(parent_id=parent_id):
-            if parent_id is not None and parent_id not in spans and not is_span_id(parent_id):
-                return False
-            if event.attributes and _is_too_deep(event.attributes):
-                return False
-            if any(_is_too_deep(link.attributes) for link in event.links):
-                return False
-        case AttributesSet() | EventAdded():
-            if event.attributes and _is_too_deep(event.attributes):
-                return False
-        case _:
-            pass
-    traces[trace_id] = None
-    return True
+        if not is_trace_id(event.trace_id):
+            return False
+        traces[event.trace_id] = None
+        return event.span_id is None or is_span_id(event.span_id)
+    if is_relay(producer_id):
+        return True
+    return (
+        isinstance(event, EventsLost)
+        and event.subject_id in (None, producer_id)
+        and all(map(_is_loss_key, event.by_trace))
+    )
 
 
-def _is_too_deep(value: Any) -> bool:
-    """Tell whether a decoded value nests deeper than a frame may, level by level."""
-    level: list[Any] = [value]
-    for _ in range(limits.FRAME_DEPTH):
+def _is_shallow(values: Iterable[Any]) -> bool:
+    """Tell whether no value nests deeper than a frame may, level by level."""
+    level = [value for value in values if type(value) in _CONTAINERS]
+    depth = 0
+    while level:
+        depth += 1
+        if depth > limits.FRAME_DEPTH:
+            return False
         below: list[Any] = []
         for item in level:
-            inner: Any = item.values() if isinstance(item, dict) else item
-            below.extend(v for v in inner if isinstance(v, _CONTAINERS))
-        if not below:
-            return False
+            inner = cast("Iterable[Any]", item.values() if type(item) is dict else item)
+            below.extend(v for v in inner if type(v) in _CONTAINERS)
         level = below
     return True
 
 
 def _is_loss_key(key: str) -> bool:
     return key == "other" or is_trace_id(key)
+
+
+def _nothing(event: Any) -> Iterable[Any]:
+    return ()
+
+
+def _value(event: Any) -> Iterable[Any]:
+    return (event.value,)
+
+
+def _attributes(event: Any) -> Iterable[Any]:
+    return event.attributes.values()
+
+
+_HOLDS: dict[type, Callable[[Any], Iterable[Any]]] = {
+    SpanStarted: _attributes,
+    AttributeSet: _value,
+    AttributesSet: _attributes,
+    EventAdded: _attributes,
+    TextStreamed: _nothing,
+    SpanUpdated: _nothing,
+    SpanEnded: _nothing,
+}
+"""Events of a span, each with the values that it holds."""

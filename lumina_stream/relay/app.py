@@ -82,7 +82,7 @@ class Guard:
         if not self._relay.ready.is_set():
             return Denied(503, "the relay is starting: it reads its log; try again in a moment")
         if scope["type"] == "websocket":
-            offered = scope.get("subprotocols") or []
+            offered: list[str] = scope.get("subprotocols") or []
             if offered and _choose(offered) is None:
                 return Denied(400, f"the subprotocol must be {SUBPROTOCOL} or {SUBPROTOCOL_JSON}")
         return None

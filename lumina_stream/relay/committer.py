@@ -10,7 +10,6 @@ the same producer would leave a hole. So every submission carries a generation; 
 import asyncio
 import queue
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 

@@ -87,7 +87,13 @@ class Relay:
     """Everything behind the routes. Make it with `open` inside a running event loop."""
 
     def __init__(
-        self, store: Log, folder: Path, *, keep_s: float | None, max_bytes: int | None
+        self,
+        store: Log,
+        folder: Path,
+        *,
+        keep_s: float | None = None,
+        max_bytes: int | None = None,
+        lease_s: float = limits.LEASE_S,
     ) -> None:
         self.log: Any = structlog.get_logger("lumina.relay")
         self.store = store
@@ -108,7 +114,7 @@ class Relay:
             relay_id=self.witness.producer_id,
         )
         self.hub = Hub(self.projections, self.projections.offset)
-        self.liveness = Liveness(self._lost, self._returned, self._grace)
+        self.liveness = Liveness(self._lost, self._returned, self._grace, lease_s=lease_s)
         self._keep_s, self._max_bytes = keep_s, max_bytes
         self._connections: dict[str, ProducerConnection] = {}
         self._of_peer: dict[int, ProducerConnection] = {}

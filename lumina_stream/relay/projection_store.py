@@ -6,6 +6,9 @@ the next, so that a crash always finds the file as of one offset, while queries 
 One thread uses it.
 """
 
+# apsw's stubs name collections.abc.Buffer, which the checker does not know before Python 3.12.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import contextlib

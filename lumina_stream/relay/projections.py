@@ -9,51 +9,42 @@ a viewer or a late event wants it. One thread uses it; nothing here waits longer
 from __future__ import annotations
 
 import heapq
-import itertools
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, MutableSequence, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import apsw
 import msgspec
 
-from lumina_stream.model import codec
-from lumina_stream.model.errors import DecodeError
-from lumina_stream.model.events import Event, EventsLost, ProducerEvent, SpanEvent, UnknownEvent
-from lumina_stream.model.forest import Forest
+from lumina_stream.model.events import Event, EventsLost, ProducerEvent
 from lumina_stream.model.ids import is_trace_id
-from lumina_stream.model.limits import KIB, MIB
+from lumina_stream.model.limits import KIB
 from lumina_stream.model.node import SpanNode, start_order
 from lumina_stream.model.producers import Producer, Producers, Stamp
 from lumina_stream.model.record import SpanRecord, record_of
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.protocol.frames import Filter, OpenSpan, TraceSummary
-from lumina_stream.relay.admission import admit
-from lumina_stream.relay.log import Log, LogUnavailable, Row
+from lumina_stream.relay.backlog import SLICE, Backlog
+from lumina_stream.relay.held import Held, Memory
+from lumina_stream.relay.log import Log, LogUnavailable
 from lumina_stream.relay.projection_store import Loss, ProjectionStore, StoreError
+from lumina_stream.relay.read_back import (
+    EVENT_BYTES,
+    EVENT_COST,
+    SPAN_EVENTS,
+    decode_carried,
+    encode_carried,
+    events_of,
+    read_back,
+)
 from lumina_stream.relay.summaries import TracePage, TraceQuery, is_selected, summarise
 
-RECENT_TRACES = 2_000
-"""Finished traces kept in memory: what people look at next, and where late events go."""
-RECENT_BYTES = 64 * MIB
-"""Estimated bytes of these: a few huge ones must not push the relay out of a small container."""
-RECENT_FEWEST = 4
-"""Kept whatever their size: a long trace is finished for a moment between two of its roots, and
-must not be read back from the log each time."""
-EVENT_COST = 400
-"""Estimated bytes of memory that one event costs beside twice its encoded length (measured)."""
-EVENT_BYTES = 150
-"""Encoded length of an event where the caller does not say."""
 SETTLE_TRACES = 1_000
 """Changed traces after which they are looked at without being asked for, so that finished ones
 leave the memory under load too; some 10 ms of work."""
 REPLAY_BYTES = 128 * KIB
 """Read at once by a replay: a few milliseconds of work between two signs of life of the relay."""
-SLICE = 100
-"""Records or summaries written by one step of a checkpoint: about a millisecond."""
-
-_SPAN_EVENTS = frozenset(SpanEvent.__args__)
 _PRODUCER_EVENTS = frozenset(ProducerEvent.__args__)
 
 
@@ -95,69 +86,26 @@ class ProjectionStatistics(msgspec.Struct, frozen=True, gc=False):
     error: str | None
 
 
-class _Held:
-    """A trace in memory, and what is not written of it."""
-
-    __slots__ = (
-        "cost",
-        "counted",
-        "dirty",
-        "is_kept",
-        "last_offset",
-        "summary",
-        "tree",
-        "was_stored",
-    )
-
-    def __init__(self, tree: TraceTree, last_offset: int = 0) -> None:
-        self.tree = tree
-        self.last_offset = last_offset
-        self.summary: TraceSummary | None = None  # None: to be drawn again
-        self.dirty: set[str] = set()  # spans touched since they were written
-        self.is_kept = False  # its spans are in the store
-        self.was_stored = False  # it was read back: the store may know more of it
-        self.cost = 0  # estimated bytes
-        self.counted = 0  # of these, in the sum over the recent ones
-
-
-class _Carried(msgspec.Struct, array_like=True, gc=False):
-    offset: int
-    producers: list[Producer]
-    traces: list[tuple[str, dict[str, int], list[tuple[Stamp, Loss]], list[SpanRecord]]]
-
-
-_decode_carried = msgspec.msgpack.Decoder(_Carried).decode
-
-
 class Projections:
     """Follow the log; see the module. Open it with `Projections.open`, then `replay`."""
 
     def __init__(self, store: ProjectionStore, log: Log, clock: Callable[[], int]) -> None:
         """Take over what the store has; `open` decides whether it may."""
-        self.forest = Forest()
+        self._memory = Memory()
+        self.forest = self._memory.forest
         """Open and recent traces."""
         self.offset = store.offset
         """Everything up to here is applied."""
         self._store = store
         self._log = log
         self._clock = clock
-        self._held: dict[str, _Held] = {}
-        self._stale: dict[str, _Held] = {}  # whose summary is to be drawn again
-        self._dirty: dict[str, _Held] = {}  # changed since the last checkpoint
-        self._open: dict[str, _Held] = {}
-        self._recent: dict[str, _Held] = {}  # finished, the longest untouched first
-        self._recent_bytes = 0
-        # Not in the store yet, or there and not committed yet.
-        self._unflushed: dict[str, tuple[TraceSummary, int]] = {}
-        self._uncommitted: dict[str, tuple[TraceSummary, int]] = {}
-        self._drop: set[str] = set()  # whose spans the store needs no longer
-        self._unfinished: dict[str, tuple[str, ...]] = {}  # trace -> producers with open spans
-        self._losses: dict[str, dict[Stamp, tuple[int, Loss]]] = {}
-        self._changed_producers: set[str] = set()
+        self._held = self._memory.held
+        self._stale: dict[str, Held] = {}  # whose summary is to be drawn again
+        self._dirty: dict[str, Held] = {}  # changed since the last checkpoint
+        self._backlog = Backlog(store)
         self._known = store.count
-        self._lost = self._evicted = self._read_back = self._incomplete = 0
-        self._checkpoints = self._refused = 0
-        self._error: str | None = None
+        self._lost = self._read_back = self._incomplete = 0
+        self._checkpoints = 0
         self._is_checkpointing = False
 
     @classmethod
@@ -209,26 +157,29 @@ class Projections:
             self._recall(self.forest.producers, producer_id)
         here: dict[str, tuple[Callable[[Event, str, int], tuple[str, ...]], set[str]]] = {}
         trace_id = ""
-        take: Callable[[Event, str, int], tuple[str, ...]] | None = None
+        take: Callable[[Event, str, int], tuple[str, ...]] = _take_nothing
         spans: set[str] = set()
-        for seq, event in enumerate(events, first_seq):
-            if type(event) in _SPAN_EVENTS:
-                if event.trace_id != trace_id:  # type: ignore[union-attr]
-                    trace_id = event.trace_id  # type: ignore[union-attr]
+        frame: Sequence[Any] = (
+            events  # the sets of types below say more than the checker can follow
+        )
+        for seq, event in enumerate(frame, first_seq):
+            if type(event) in SPAN_EVENTS:
+                if event.trace_id != trace_id:
+                    trace_id = event.trace_id
                     known_here = here.get(trace_id)
                     if known_here is None:
                         held = self._enter(trace_id, producer_id, new)
                         known_here = here[trace_id] = (held.tree.apply, set())
                     take, spans = known_here
-                found = take(event, producer_id, seq)  # type: ignore[misc, arg-type]
+                found = take(event, producer_id, seq)
                 if found:
                     spans.update(found)
             elif type(event) in _PRODUCER_EVENTS:
                 at = offset + seq - first_seq
-                self._apply_producer_event(event, producer_id, seq, at, touched)  # type: ignore[arg-type]
+                self._apply_producer_event(event, producer_id, seq, at, touched)
         self.offset = max(self.offset, offset + len(events) - 1)
         if here:
-            cost = (2 * (size or EVENT_BYTES * len(events)) + EVENT_COST * len(events)) // len(here)
+            cost = ((size or EVENT_BYTES * len(events)) + EVENT_COST * len(events)) // len(here)
             for trace_id, (_, spans) in here.items():
                 held = self._held[trace_id]
                 held.cost += cost
@@ -248,7 +199,7 @@ class Projections:
             rows = self._log.read(self.offset, max_bytes=REPLAY_BYTES) if self.offset < end else []
             for row in rows:
                 size = len(row.events)
-                self.apply(row.offset, row.producer_id, row.first_seq, _events(row), size=size)
+                self.apply(row.offset, row.producer_id, row.first_seq, events_of(row), size=size)
             if not rows:
                 self.offset = max(self.offset, end)  # what is damaged up to there is not coming
                 return
@@ -271,8 +222,8 @@ class Projections:
         """Return a trace's summary as of now, None if the trace is not known."""
         held = self._held.get(trace_id)
         if held is not None:
-            return held.summary or self._summarise(trace_id, held)
-        stored = self._stored(trace_id)
+            return held.summary or self._summarise(held)
+        stored = self._backlog.line(trace_id)
         return None if stored is None else stored[0]
 
     def tree(self, trace_id: str) -> TraceTree | None:
@@ -284,11 +235,11 @@ class Projections:
         held = self._held.get(trace_id)
         if held is not None:
             return held.tree
-        if self._stored(trace_id) is None:
+        if self._backlog.line(trace_id) is None:
             return None
         # Producers of its own: those of the forest may be forgotten while a viewer still reads.
         tree = TraceTree(trace_id, Producers())
-        self._rebuild(tree)
+        self._read_back_into(tree)
         return tree if len(tree) else None
 
     def matches(self, selection: Filter, trace_id: str) -> bool:
@@ -303,7 +254,7 @@ class Projections:
     def list(self, query: TraceQuery | None = None) -> TracePage:
         """Return a page of summaries, as of now; raises `QueryError` for what cannot be asked."""
         self._settle()
-        self._flush()
+        self._backlog.flush()
         return self._store.page(query or TraceQuery(), self._clock())
 
     def running(self, limit: int) -> tuple[OpenSpans, int]:
@@ -311,7 +262,7 @@ class Projections:
         self._settle()
         total = 0
         nodes: list[tuple[SpanNode, str]] = []
-        for trace_id, held in self._open.items():
+        for trace_id, held in self._memory.open.items():
             spans = held.tree.open_spans()
             total += len(spans)
             nodes.extend((node, trace_id) for node in spans[:limit])
@@ -323,16 +274,16 @@ class Projections:
         return ProjectionStatistics(
             offset=self.offset,
             traces=self._known,
-            open_traces=len(self._open),
-            recent_traces=len(self._recent),
-            recent_bytes=self._recent_bytes,
+            open_traces=len(self._memory.open),
+            recent_traces=len(self._memory.recent),
+            recent_bytes=self._memory.recent_bytes,
             lost=self._lost,
-            evicted=self._evicted,
+            evicted=self._memory.evicted,
             read_back=self._read_back,
             incomplete=self._incomplete,
             checkpoints=self._checkpoints,
-            refused=self._refused,
-            error=self._error,
+            refused=self._backlog.refused,
+            error=self._backlog.error,
         )
 
     # --- keeping -----------------------------------------------------------------------------
@@ -340,7 +291,9 @@ class Projections:
     @property
     def has_changes(self) -> bool:
         """Tell whether a checkpoint would write anything."""
-        return self.offset != self._store.offset or bool(self._dirty or self._changed_producers)
+        return self.offset != self._store.offset or bool(
+            self._dirty or self._backlog.next.producers
+        )
 
     def checkpoint(self) -> None:
         """Write what a restart needs, in one transaction; a failure is told by `statistics`."""
@@ -367,52 +320,40 @@ class Projections:
         To be called after the log's retention.
         """
         self._settle()
-        self._flush()
+        self._backlog.flush()
         first = self._log.first_offset
         try:
             trace_ids = self._store.prune(first)
         except apsw.Error as error:
-            self._refuse(error)
+            self._backlog.refuse(error)
             return []
         for trace_id in trace_ids:
-            held = self._held.get(trace_id)
-            if held is not None:
-                self._forget(trace_id, held)
-            self._uncommitted.pop(trace_id, None)
-            self._unfinished.pop(trace_id, None)
+            self._memory.drop(trace_id)
+        self._backlog.forget(trace_ids)
         self._known -= len(trace_ids)
         return trace_ids
 
     def carry(self) -> bytes:
         """Return the open traces as bytes, for `Log.retain` to keep; `open` takes them back."""
         self._settle()
-        traces = [
-            (
-                trace_id,
-                held.tree.truncated,
-                list(held.tree.losses.items()),
-                [record_of(node) for node in held.tree],
-            )
-            for trace_id, held in self._open.items()
-        ]
-        return codec.encode(_Carried(self.offset, self.forest.producers.all(), traces))  # pyright: ignore[reportArgumentType]
+        trees = [held.tree for held in self._memory.open.values()]
+        return encode_carried(self.offset, self.forest.producers, trees)
 
     def close(self) -> None:
         """Checkpoint, and let go of the file."""
         self.checkpoint()
-        self._store.close(clean=self._error is None)
+        self._store.close(clean=self._backlog.error is None)
 
     # --- one frame ---------------------------------------------------------------------------
 
-    def _enter(self, trace_id: str, producer_id: str, new: TraceIds) -> _Held:
+    def _enter(self, trace_id: str, producer_id: str, new: TraceIds) -> Held:
         """Return the trace, in memory; the whole of it, if it had left the memory."""
         held = self._held.get(trace_id)
         if held is None:
-            stored = self._stored(trace_id)
+            stored = self._backlog.line(trace_id)
             if stored is None:
-                tree = self.forest.tree(trace_id)
-                held = self._held[trace_id] = _Held(tree)
-                tree.losses.update(self._losses_of(trace_id))
+                held = self._memory.add(trace_id)
+                held.tree.losses.update(self._backlog.losses(trace_id))
                 new.append(trace_id)
                 self._known += 1
             else:
@@ -420,24 +361,24 @@ class Projections:
         self.forest.join(trace_id, producer_id)
         return held
 
-    def _bring_back(self, trace_id: str, last_offset: int) -> _Held:
-        tree = self.forest.tree(trace_id)
-        held = self._held[trace_id] = _Held(tree, last_offset)
+    def _bring_back(self, trace_id: str, last_offset: int) -> Held:
+        held = self._memory.add(trace_id, last_offset)
         held.was_stored = True
+        tree = held.tree
         try:
-            held.cost = self._rebuild(tree)
+            held.cost = self._read_back_into(tree)
         except LogUnavailable:
             self._incomplete += 1
         self.forest.adopt(tree)
-        if trace_id in self._drop:
-            self._drop.discard(trace_id)
+        if trace_id in self._backlog.next.drop:
+            self._backlog.next.drop.discard(trace_id)
             held.is_kept = True
             held.dirty.update(node.span_id for node in tree)
         self._stale[trace_id] = self._dirty[trace_id] = held
         return held
 
     def _note(
-        self, trace_id: str, held: _Held, spans: Iterable[str], touched: dict[str, set[str]]
+        self, trace_id: str, held: Held, spans: Iterable[str], touched: dict[str, set[str]]
     ) -> None:
         """Note that a frame brought something for a trace, and what it touched there."""
         held.summary = None
@@ -465,10 +406,10 @@ class Projections:
             self._recall(producers, subject_id)
         service = producers.service(subject_id)
         changed = producers.apply(event, producer_id, seq)
-        self._changed_producers.add(subject_id)
+        self._backlog.next.producers.add(subject_id)
         if changed is not None:
-            for trace_id in self._unfinished_of(subject_id):
-                stored = None if trace_id in self._held else self._stored(trace_id)
+            for trace_id in self._backlog.unfinished(subject_id):
+                stored = None if trace_id in self._held else self._backlog.line(trace_id)
                 if stored is not None:
                     self._bring_back(trace_id, stored[1])
             for change in self.forest.producer_changed(subject_id):
@@ -487,57 +428,26 @@ class Projections:
             if not is_trace_id(trace_id):
                 continue  # the sum of those that have no name there
             loss = (count, event.reason, event.exact)
-            self._losses.setdefault(trace_id, {})[stamp] = (offset, loss)
+            self._backlog.note_loss(trace_id, stamp, offset, loss)
             held = self._held.get(trace_id)
             if held is not None:
                 held.last_offset = offset
                 self._note(trace_id, held, held.tree.apply(event, stamp[1], stamp[2]), touched)
                 continue
-            stored = self._stored(trace_id)
+            stored = self._backlog.line(trace_id)
             if stored is not None:
                 # Its tree is not needed to know this of it.
-                lost = sum(known[0] for known in self._losses_of(trace_id).values())
+                lost = sum(known[0] for known in self._backlog.losses(trace_id).values())
                 summary = msgspec.structs.replace(stored[0], lost=lost)
-                self._unflushed[trace_id] = (summary, offset)
+                self._backlog.note(summary, offset)
                 touched.setdefault(trace_id, set())
 
     # --- traces that are not in memory -------------------------------------------------------
 
-    def _stored(self, trace_id: str) -> tuple[TraceSummary, int] | None:
-        return self._unflushed.get(trace_id) or self._store.summary(trace_id)
-
-    def _losses_of(self, trace_id: str) -> dict[Stamp, Loss]:
-        losses = self._store.losses(trace_id)
-        for stamp, (_, loss) in self._losses.get(trace_id, {}).items():
-            losses[stamp] = loss
-        return losses
-
-    def _unfinished_of(self, producer_id: str) -> TraceIds:
-        found = [t for t in self._store.unfinished(producer_id) if t not in self._unfinished]
-        return found + [t for t, ids in self._unfinished.items() if producer_id in ids]
-
-    def _rebuild(self, tree: TraceTree) -> int:
-        """Read a trace back from the log, up to `offset`; return what it costs in memory."""
+    def _read_back_into(self, tree: TraceTree) -> int:
         self._read_back += 1
-        tree.losses.update(self._losses_of(tree.trace_id))
-        after = cost = 0
-        while after < self.offset:
-            rows = self._log.read_trace(tree.trace_id, after=after)
-            if not rows:
-                break
-            for row in rows:
-                after = row.last_offset
-                if row.offset > self.offset:
-                    break  # not applied yet: its turn comes
-                if tree.producers.get(row.producer_id) is None:
-                    self._recall(tree.producers, row.producer_id)
-                taken = 0
-                for seq, event in enumerate(_events(row), row.first_seq):
-                    if type(event) in _SPAN_EVENTS and event.trace_id == tree.trace_id:  # type: ignore[union-attr]
-                        tree.apply(event, row.producer_id, seq)  # type: ignore[arg-type]
-                        taken += 1
-                cost += taken * (EVENT_COST + 2 * len(row.events) // row.count)
-        return cost
+        tree.losses.update(self._backlog.losses(tree.trace_id))
+        return read_back(tree, self._log, self.offset, lambda p: self._recall(tree.producers, p))
 
     def _recall(self, producers: Producers, producer_id: str) -> None:
         """Bring back what is known of a producer; one that is not known is alive."""
@@ -557,22 +467,23 @@ class Projections:
         """Take over the open traces whose beginning the log holds no longer."""
         for _, blob in self._log.carried():
             try:
-                carried = _decode_carried(blob)
+                carried = decode_carried(blob)
             except msgspec.DecodeError:
                 self._incomplete += 1
                 continue
             for producer in carried.producers:
                 self.forest.producers.restore(producer)
-                self._changed_producers.add(producer.producer_id)
-            for trace_id, truncated, losses, records in carried.traces:
-                if trace_id not in self._held and self._stored(trace_id) is None:
+                self._backlog.next.producers.add(producer.producer_id)
+            for trace in carried.traces:
+                trace_id = trace.trace_id
+                if trace_id not in self._held and self._backlog.line(trace_id) is None:
                     self._known += 1
-                held = self._restore(trace_id, truncated, losses, records)
+                held = self._restore(trace_id, trace.truncated, trace.losses, trace.records)
                 held.last_offset = max(held.last_offset, carried.offset)
                 held.dirty.update(node.span_id for node in held.tree)
                 self._dirty[trace_id] = held
-                for stamp, loss in losses:
-                    self._losses.setdefault(trace_id, {})[stamp] = (carried.offset, loss)
+                for stamp, loss in trace.losses:
+                    self._backlog.note_loss(trace_id, stamp, carried.offset, loss)
 
     def _restore(
         self,
@@ -580,14 +491,12 @@ class Projections:
         truncated: dict[str, int],
         losses: Iterable[tuple[Stamp, Loss]],
         records: Iterable[SpanRecord],
-    ) -> _Held:
-        tree = self.forest.tree(trace_id)
-        held = self._held.get(trace_id)
-        if held is None:
-            held = self._held[trace_id] = _Held(tree)
+    ) -> Held:
+        held = self._memory.add(trace_id)
+        tree = held.tree
         for record in records:
             tree.restore(record)
-            held.cost += EVENT_COST + 2 * EVENT_BYTES
+            held.cost += 3 * (EVENT_COST + EVENT_BYTES)
         for what, count in truncated.items():
             tree.truncated[what] = max(count, tree.truncated.get(what, 0))
         tree.losses.update(losses)
@@ -600,9 +509,9 @@ class Projections:
 
     # --- looking at what changed -------------------------------------------------------------
 
-    def _summarise(self, trace_id: str, held: _Held) -> TraceSummary:
+    def _summarise(self, held: Held) -> TraceSummary:
         summary = held.summary = summarise(held.tree)
-        self._unflushed[trace_id] = (summary, held.last_offset)
+        self._backlog.note(summary, held.last_offset)
         return summary
 
     def _settle(self) -> None:
@@ -610,131 +519,68 @@ class Projections:
         if not self._stale:
             return
         for trace_id, held in self._stale.items():
-            summary = held.summary or self._summarise(trace_id, held)
-            self._leave_recent(trace_id, held)
-            if summary.open:
-                self._open[trace_id] = held
-            else:
-                self._open.pop(trace_id, None)
-                self._recent[trace_id] = held
-                held.counted = held.cost
-                self._recent_bytes += held.cost
+            summary = held.summary or self._summarise(held)
+            self._memory.place(trace_id, held, is_open=summary.open > 0)
         self._stale.clear()
-        while len(self._recent) > RECENT_TRACES or (
-            self._recent_bytes > RECENT_BYTES and len(self._recent) > RECENT_FEWEST
-        ):
-            trace_id, held = next(iter(self._recent.items()))
-            self._evict(trace_id, held)
-
-    def _evict(self, trace_id: str, held: _Held) -> None:
-        self._forget(trace_id, held)
-        self._evicted += 1
-        unfinished = tuple(held.tree.unfinished_producers())
-        if unfinished or held.was_stored:
-            self._unfinished[trace_id] = unfinished
-        if held.is_kept:
-            self._drop.add(trace_id)
-
-    def _forget(self, trace_id: str, held: _Held) -> None:
-        self._leave_recent(trace_id, held)
-        self._open.pop(trace_id, None)
-        self._stale.pop(trace_id, None)
-        del self._held[trace_id]
-        self.forest.remove(trace_id)
-
-    def _leave_recent(self, trace_id: str, held: _Held) -> None:
-        if self._recent.pop(trace_id, None) is not None:
-            self._recent_bytes -= held.counted
-            held.counted = 0
+        for trace_id, held in self._memory.evict():
+            unfinished = tuple(held.tree.unfinished_producers())
+            if unfinished or held.was_stored:
+                self._backlog.next.unfinished[trace_id] = unfinished
+            if held.is_kept:
+                self._backlog.next.drop.add(trace_id)
 
     # --- writing -----------------------------------------------------------------------------
 
-    def _flush(self) -> None:
-        """Bring the store's summaries up to now; a query then sees the last that could be written."""
-        try:
-            while self._unflushed:
-                self._flush_some()
-        except apsw.Error as error:
-            self._refuse(error)
-
-    def _flush_some(self) -> None:
-        some = dict(itertools.islice(self._unflushed.items(), SLICE))
-        self._store.put(some.values())
-        self._uncommitted.update(some)
-        for trace_id in some:
-            del self._unflushed[trace_id]
-
     def _write(self) -> Iterator[None]:
         self._settle()
-        offset, refused = self.offset, self._refused
+        backlog, offset, refused = self._backlog, self.offset, self._backlog.refused
         dirty, self._dirty = self._dirty, {}
-        # What a lookup would miss is written before the first pause.
-        drop, self._drop = self._drop, set()
-        unfinished, self._unfinished = self._unfinished, {}
-        losses, self._losses = self._losses, {}
-        changed, self._changed_producers = self._changed_producers, set()
-        undo: list[tuple[str, _Held, set[str], bool]] = []
+        batch = backlog.next
+        undo: list[tuple[Held, set[str], bool]] = []
         try:
-            self._write_small(drop, unfinished, losses, changed)
-            while self._unflushed and self._refused == refused:
-                self._flush_some()
+            # Written before the first pause: a lookup would miss it in between.
+            backlog.write_batch(batch, self.forest.producers)
+            while backlog.refused == refused and backlog.flush_some():
                 yield
             for trace_id, held in dirty.items():
-                if self._refused == refused and self._held.get(trace_id) is held:
+                if backlog.refused == refused and self._held.get(trace_id) is held:
                     yield from self._keep(trace_id, held, undo)
-            if self._refused == refused:
-                self._store.commit(offset, self._log.epoch.id)
-                self._uncommitted.clear()
+            if backlog.refused == refused:
+                backlog.commit(offset, self._log.epoch.id)
                 self._checkpoints += 1
-                self._error = None
                 self._forget_producers()
                 return
         except apsw.Error as error:
-            self._refuse(error)
+            backlog.refuse(error)
         # A query's write failed meanwhile, or one of these: nothing of it is in the file.
-        for trace_id, held, spans, was_kept in undo:
+        for held, spans, was_kept in undo:
             held.dirty |= spans
             held.is_kept = was_kept
         self._dirty = {**dirty, **self._dirty}
-        self._drop |= drop
-        self._unfinished = {**unfinished, **self._unfinished}
-        for trace_id, known in losses.items():
-            self._losses[trace_id] = {**known, **self._losses.get(trace_id, {})}
-        self._changed_producers |= changed
-
-    def _write_small(
-        self,
-        drop: set[str],
-        unfinished: dict[str, tuple[str, ...]],
-        losses: dict[str, dict[Stamp, tuple[int, Loss]]],
-        changed: set[str],
-    ) -> None:
-        self._store.drop(drop)
-        for trace_id, producer_ids in unfinished.items():
-            self._store.set_unfinished(trace_id, producer_ids)
-        for trace_id, known in losses.items():
-            for stamp, (at, loss) in known.items():
-                self._store.add_loss(trace_id, stamp, at, loss)
-        found = map(self.forest.producers.get, changed)
-        self._store.put_producers([p for p in found if p is not None])
+        backlog.take_back(batch)
 
     def _keep(
-        self, trace_id: str, held: _Held, undo: MutableSequence[tuple[str, _Held, set[str], bool]]
+        self, trace_id: str, held: Held, undo: MutableSequence[tuple[Held, set[str], bool]]
     ) -> Iterator[None]:
         """Write the spans of a trace that changed; all of them, the first time it is open."""
-        if not held.is_kept and trace_id not in self._open:
-            held.dirty.clear()  # it came and went between two checkpoints
+        if not held.is_kept and trace_id not in self._memory.open:
+            # Nothing runs in it: a restart reads it back from the log, if it is wanted at all.
+            held.dirty.clear()
+            unfinished = held.tree.unfinished_producers()
+            if unfinished or held.was_stored:
+                held.was_stored = True
+                self._store.set_unfinished(trace_id, unfinished)
             return
-        undo.append((trace_id, held, held.dirty, held.is_kept))
+        undo.append((held, held.dirty, held.is_kept))
         tree, spans = held.tree, held.dirty
         nodes = list(map(tree.span, spans)) if held.is_kept else list(tree)
         held.dirty, held.is_kept = set(), True
-        refused = self._refused
+        refused = self._backlog.refused
         for at in range(0, max(1, len(nodes)), SLICE):
             records = [record_of(node) for node in nodes[at : at + SLICE] if node is not None]
             self._store.keep(trace_id, tree.truncated, records)
             yield
-            if self._refused != refused:
+            if self._backlog.refused != refused:
                 return
 
     def _forget_producers(self) -> None:
@@ -743,25 +589,14 @@ class Projections:
         for producer in producers.all():
             if (
                 producer.state != "alive"
-                and producer.producer_id not in self._changed_producers
+                and producer.producer_id not in self._backlog.next.producers
                 and not self.forest.traces_of(producer.producer_id)
             ):
                 producers.forget(producer.producer_id)
 
-    def _refuse(self, error: apsw.Error) -> None:
-        """Take note of a failed write: the file is as of the last commit again."""
-        self._store.rollback()
-        self._unflushed = {**self._uncommitted, **self._unflushed}
-        self._uncommitted = {}
-        self._refused += 1
-        self._error = f"{type(error).__name__}: {error}"
 
-
-def _events(row: Row) -> Sequence[Event | None]:
-    try:
-        return admit(row.events, row.producer_id).events
-    except DecodeError:
-        return [None] * row.count
+def _take_nothing(event: Event, producer_id: str, seq: int) -> tuple[str, ...]:
+    return ()
 
 
 def _open_span(node: SpanNode, trace_id: str) -> OpenSpan:

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from lumina_stream.model.ids import is_trace_id
 from lumina_stream.relay.metrics import metrics_text
+from lumina_stream.relay.summaries import QueryError, TraceQuery
 
 if TYPE_CHECKING:
     from lumina_stream.relay.core import Relay
@@ -26,6 +27,10 @@ _PAGE_HEADERS = {
     "Cache-Control": "no-store",
 }
 _JSON = "application/json"
+
+
+class _Query(TraceQuery, frozen=True, forbid_unknown_fields=True):
+    """A query as it stands behind the question mark."""
 
 
 class Routes:
@@ -59,8 +64,17 @@ class Routes:
 
     async def traces(self, request: Request) -> Response:
         """List traces."""
-        page = self._relay.projections.list(None)
-        return _json({"traces": page.traces, "next": page.next})
+        asked = list(request.query_params.multi_items())
+        if len(asked) != len(dict(asked)):
+            return JSONResponse({"error": "a parameter that comes twice"}, 400)
+        try:
+            query = msgspec.convert(dict(asked), _Query, strict=False)
+            page = self._relay.projections.list(TraceQuery(**msgspec.structs.asdict(query)))
+        except (msgspec.ValidationError, QueryError) as error:
+            return JSONResponse({"error": str(error)}, 400)
+        # Fields of a default value are written too: a script reads what the documentation names.
+        traces = [msgspec.structs.asdict(summary) for summary in page.traces]
+        return _json({"traces": traces, "next": page.next})
 
     async def trace(self, request: Request) -> Response:
         """Return one trace's tree."""

@@ -31,6 +31,9 @@ DEFAULT_PORT = 4318
 SWITCH_INTERVAL_S = 0.0005
 """How long one thread of the relay may keep the interpreter from another: its writer must get back
 to the disk while the loop decodes. Ours to set, as the process is."""
+GC_THRESHOLD = (50_000, 20, 100)
+"""Trees are reference-counted but for parent and child, and live long: looking at all of them every
+700 new objects would cost a third of the loop's time."""
 SHUTDOWN_S = 3
 """How long connections may take to end."""
 BACKLOG = 2048
@@ -38,7 +41,10 @@ BACKLOG = 2048
 
 
 class RelayConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How a relay runs. `data=None` takes the user's state folder; tokens guard the two roles."""
+    """How a relay runs. `data=None` takes the user's state folder; tokens guard the two roles.
+
+    `lease_s`: how long a producer of another machine may be gone before it counts as lost.
+    """
 
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
@@ -51,6 +57,7 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True):
     allow_origins: tuple[str, ...] = ()
     root_path: str = ""
     trust_proxy: bool = False
+    lease_s: float = limits.LEASE_S
     log_format: LogFormat = "auto"
 
 
@@ -97,6 +104,7 @@ def serve(config: RelayConfig | None = None) -> int:
             # The first collections of a long-lived process look at what lives for ever.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(*GC_THRESHOLD)
             asyncio.run(_serve(config, access, listener, store, folder))
     except (LogError, ConfigurationError) as error:
         _complain(str(error))
@@ -109,7 +117,13 @@ def serve(config: RelayConfig | None = None) -> int:
 async def _serve(
     config: RelayConfig, access: Access, listener: socket.socket, store: SqliteLog, folder: Path
 ) -> None:
-    relay = Relay(store, folder, keep_s=config.keep_s, max_bytes=config.max_bytes)
+    relay = Relay(
+        store,
+        folder,
+        keep_s=config.keep_s,
+        max_bytes=config.max_bytes,
+        lease_s=config.lease_s,
+    )
     settings = uvicorn.Config(
         make_app(relay, access),
         loop="asyncio",
@@ -149,16 +163,29 @@ async def _announce(
     relay: Relay, server: "_Server", url: str, folder: Path, access: Access
 ) -> None:
     await relay.ready.wait()
-    while not server.started:
-        await asyncio.sleep(0.001)
+    await server.is_up.wait()
     sys.stderr.write(banner(url, str(folder), needs_token=access.needs_token))
     sys.stderr.flush()
     sys.stdout.write(url + "\n")
     sys.stdout.flush()
 
 
+class _Health(msgspec.Struct):
+    service: str = ""
+    pid: int = 0
+    status: str = ""
+
+
 class _Server(uvicorn.Server):
-    """uvicorn's server, which ends on a signal instead of passing it on once it has ended."""
+    """uvicorn's server, which says when it is up, and ends on a signal instead of passing it on."""
+
+    def __init__(self, settings: uvicorn.Config) -> None:
+        super().__init__(settings)
+        self.is_up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_up.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -203,9 +230,9 @@ def _in_use(host: str, port: int) -> str:
     try:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(_url(reachable, port) + "/healthz", timeout=1.0) as response:
-            body = msgspec.json.decode(response.read(65536))
-        if isinstance(body, dict) and body.get("service") == "lumina-stream":
-            found = f"a lumina-stream relay, process {body.get('pid')}, status {body.get('status')}"
+            body = msgspec.json.decode(response.read(65536), type=_Health)
+        if body.service == "lumina-stream":
+            found = f"a lumina-stream relay, process {body.pid}, status {body.status}"
     except (OSError, ValueError, msgspec.DecodeError):
         pass
     return f"port {port} is in use: {found} answers there; {other}"

@@ -378,31 +378,31 @@ class SqliteLog:
         self._last_seq[producer_id] = max(self._last_seq.get(producer_id, 0), last_seq)
 
     def _resume(self, newest: Segment) -> None:
-        """Go on writing the newest segment if it is sound, and find where offsets go on."""
+        """Find where offsets go on, and go on writing the newest segment if it is sound."""
+        with reading(newest) as connection:
+            sound = read_producers(connection)[1] and self._find_end(connection, newest)
+        if sound:
+            # Where this fails (a full disk), the first append begins a new segment.
+            with contextlib.suppress(apsw.Error):
+                self._adopt(open_writer(newest.path), newest)
+
+    def _find_end(self, connection: apsw.Connection, newest: Segment) -> bool:
+        """Set the next offset; tell whether the last row is sound."""
+        last = last_row_before(connection, self._names)
         with past_damage():
-            writer = open_writer(newest.path)
-            try:
-                sound = read_producers(writer)[1]
-                stored = writer.execute("SELECT max(offset) FROM frames").get
-                last = last_row_before(writer, self._names)
-                sound = sound and stored == (None if last is None else last.offset)
-            except BaseException:
-                writer.close(force=True)
-                raise
-            if sound:
-                self._adopt(writer, newest)
+            stored = connection.execute("SELECT max(offset) FROM frames").get
+            if stored == (None if last is None else last.offset):
                 if last is not None:
                     self._next_offset = max(self._next_offset, last.last_offset + 1)
-                return
-            seal_segment(writer)
-        with reading(newest) as connection:
-            for row in self._scan_whole(connection, newest):
-                self._next_offset = max(self._next_offset, row.last_offset + 1)
-            with past_damage():
-                # An unsound last row still says, most likely, how many offsets it took.
-                end = connection.execute("SELECT max(offset + count) FROM frames").get
-                if isinstance(end, int) and 0 < end - self._next_offset <= _TAIL:
-                    self._next_offset = end
+                return True
+        for row in self._scan_whole(connection, newest):
+            self._next_offset = max(self._next_offset, row.last_offset + 1)
+        with past_damage():
+            # An unsound last row still says, most likely, how many offsets it took.
+            end = connection.execute("SELECT max(offset + count) FROM frames").get
+            if isinstance(end, int) and 0 < end - self._next_offset <= _TAIL:
+                self._next_offset = end
+        return False
 
     def _scan_whole(self, connection: apsw.Connection, segment: Segment) -> Generator[Row]:
         # What is missing before an unknown end is counted when it is read, not here.
@@ -520,7 +520,8 @@ class SqliteLog:
         reason = str(error)
         code = getattr(error, "extendedresult", None)
         if isinstance(code, int):
-            reason = f"{error} ({apsw.mapping_extended_result_codes.get(code, code)})"
+            names = apsw.mapping_extended_result_codes | apsw.mapping_result_codes
+            reason = f"{error} ({names.get(code, code)})"
         full = isinstance(error, apsw.FullError) or (
             isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         )

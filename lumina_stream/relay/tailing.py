@@ -14,6 +14,7 @@ from lumina_stream.model import limits
 from lumina_stream.model.errors import RemoteProtocolError
 from lumina_stream.model.events import SpanStarted
 from lumina_stream.model.ids import is_trace_id
+from lumina_stream.model.producers import Producer
 from lumina_stream.protocol import frames
 from lumina_stream.protocol.consumer import Span, can_resume
 from lumina_stream.relay.admission import admit
@@ -214,7 +215,7 @@ class Consumer:
 
     # --- small parts -------------------------------------------------------------------------
 
-    def _producers(self):  # noqa: ANN202
+    def _producers(self) -> list[Producer]:
         return self._relay.projections.forest.producers.all()
 
     async def _send(self, frame: frames.AnyFrame) -> None:

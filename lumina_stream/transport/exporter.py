@@ -72,6 +72,7 @@ class Exporter:
         clock: Clock,
         new_identity: Callable[[], tuple[str, str]],
         thread_started: Callable[[], None] = lambda: None,
+        cloned: Callable[[], None] = lambda: None,
     ) -> None:
         self.queue = queue
         self.session = session
@@ -81,6 +82,8 @@ class Exporter:
         self._clock = clock
         self._new_identity = new_identity
         self._thread_started = thread_started
+        self._cloned = cloned
+        self._pid = os.getpid()
         self._addresses: list[tuple[str, int]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken: asyncio.Event | None = None
@@ -99,6 +102,9 @@ class Exporter:
 
     def wake(self) -> None:
         """Make the thread look at the queue, starting it if it does not run. Never waits."""
+        if os.getpid() != self._pid:  # cloned without Python's fork hooks: our thread is not here
+            self._cloned()
+            return
         loop, woken = self._loop, self._woken
         if loop is not None and woken is not None:
             try:

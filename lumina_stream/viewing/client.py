@@ -187,10 +187,12 @@ class LiveView:
             tasks.cancel_scope.cancel()
         else:
             self._pumping.cancel()  # the connection is then closed in good order
-        await tasks.__aexit__(None, None, None)
-        self.connected = False
-        if self._inbox is not None:
-            self._inbox.close()
+        try:
+            await tasks.__aexit__(None, None, None)
+        finally:
+            self.connected = False
+            if self._inbox is not None:
+                self._inbox.close()
 
     async def _run(
         self,

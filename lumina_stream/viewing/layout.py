@@ -52,10 +52,9 @@ def layout(
     ordered = sorted((tree for tree in trees if len(tree)), key=_trace_order)
     shown = ordered if len(ordered) <= max(1, height // 2) else ordered[: max(1, height // 2)]
     room = height - (len(shown) < len(ordered))
-    roots = [(tree, root) for tree in shown for root in tree.roots]
+    roots = [(tree, root) for tree in shown for root in _roots(tree)]
     if len(roots) > room:
-        shown = shown[:1] if len(shown[0].roots) >= room else shown
-        roots = [(tree, root) for tree in shown for root in tree.roots][: max(1, room - 1)]
+        roots = [(tree, root) for tree in shown for root in _roots(tree)][: max(1, room - 1)]
     for fold_at in (FOLD_ROOMY, FOLD_TIGHT):
         view = _View(shown, roots, fold_at)
         picks = view.picks(_LOOKED_AT * height)
@@ -68,9 +67,20 @@ def layout(
     hidden = ordered[len(shown) :]
     if hidden:
         running = sum(tree.state == "running" for tree in hidden)
-        text = f"+{count(len(hidden))} more traces" + (f", {count(running)} running" if running else "")
+        text = f"+{count(len(hidden))} more traces" + (
+            f", {count(running)} running" if running else ""
+        )
         lines.append((Segment(text, "muted"),))
     return lines
+
+
+def _roots(tree: TraceTree) -> list[SpanNode]:
+    """Return the spans to start from: a parent that nothing is known of makes no line."""
+    found: list[SpanNode] = []
+    for root in tree.roots:
+        unknown = root.start is None and root.children
+        found.extend(root.sorted_children() if unknown else [root])
+    return found
 
 
 def _trace_order(tree: TraceTree) -> tuple[bool, int, str]:
@@ -104,10 +114,13 @@ class _View:
         errors: list[SpanNode] = []
         others: list[SpanNode] = []
         for tree in self._trees:
-            running.extend(tree.open_spans())
             errors.extend(_troubled(tree, most))
+            running.extend(tree.open_spans())
             others.extend(self._plain(tree, most))
-        running.sort(key=start_order)
+        # A span with nothing running below it is where the time goes; what is above comes with it.
+        running.sort(
+            key=lambda node: (node.rollup is None or node.rollup.open > 1, start_order(node))
+        )
         ranked = [*_interleave(self._unfolded(running, most), errors), *others]
         return list(dict.fromkeys(node for node in ranked if node.parent is not None))
 

@@ -11,9 +11,20 @@ import msgspec
 
 from lumina_stream.model.node import SpanNode
 from lumina_stream.model.tree import TraceTree
-from lumina_stream.viewing.text import cells, clip, count, duration, escape, ticking, tokens
+from lumina_stream.viewing.text import (
+    cells,
+    clip,
+    clip_start,
+    count,
+    duration,
+    escape,
+    ticking,
+    tokens,
+)
 
 MODEL_KEYS = ("gen_ai.response.model", "gen_ai.request.model")
+_LEAST_NAME = 14
+"""Columns for guides, mark and name below which a line goes without its duration."""
 _TEXT_TAIL = 400
 """Characters of streamed text that a line looks at: more than the widest terminal shows."""
 _TEXT_PIECES = 64
@@ -113,6 +124,8 @@ def compose(
     width: int,
 ) -> Line:
     """Lay out one line: prefix, mark, name and extras from the left, a duration flush right."""
+    if width < cells(took) + _LEAST_NAME:
+        took = ""
     line: list[Segment] = []
     room = width - cells(took) - (2 if took else 0)
     left = clip(prefix, max(0, room - 6))
@@ -125,7 +138,7 @@ def compose(
     for extra in extras:
         if room < 2 + min(8, cells(extra.text)):
             break
-        text = clip(extra.text, room - 2)
+        text = (clip_start if extra.style == "text" else clip)(extra.text, room - 2)
         line.append(Segment(f"  {text}", extra.style))
         room -= 2 + cells(text)
     if took:
@@ -260,8 +273,48 @@ def _streaming(node: SpanNode) -> str:
     indices = range(max(0, latest - _TEXT_PIECES), latest + 1)
     pieces = [texts[channel, i].text[-_TEXT_TAIL:] for i in indices if (channel, i) in texts]
     tail = " ".join("".join(pieces)[-_TEXT_TAIL:].split())
-    return f"“{escape(tail)}" if tail else ""
+    return escape(tail)
 
 
 def _pulse(now_ns: int) -> str:
     return "running" if now_ns // 600_000_000 % 2 else "running.dim"
+
+
+# --- styles ----------------------------------------------------------------------------------
+
+STYLES = {
+    "root": "bold",
+    "name": "",
+    "time": "",
+    "ok": "dim",
+    "running": "bold blue",
+    "running.dim": "blue",
+    "error": "red",
+    "halted": "yellow",
+    "lost": "magenta",
+    "missing": "dim",
+    "muted": "dim",
+    "tree": "dim",
+    "text": "italic",
+    "kind.llm": "magenta",
+    "kind.retrieval": "cyan",
+    "kind.tool": "yellow",
+    "kind.agent": "blue",
+}
+"""The sixteen colours every terminal has in its own theme: legible on light and dark backgrounds."""
+
+_CODES = {"bold": "1", "dim": "2", "italic": "3"} | {
+    colour: str(30 + number)
+    for number, colour in enumerate(
+        ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
+    )
+}
+
+
+def ansi(line: Line) -> str:
+    """Return a line with ANSI colour sequences."""
+    parts: list[str] = []
+    for text, style in line:
+        codes = ";".join(_CODES[word] for word in STYLES.get(style, "").split())
+        parts.append(f"\x1b[{codes}m{text}\x1b[0m" if codes else text)
+    return "".join(parts)

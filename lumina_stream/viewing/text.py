@@ -63,6 +63,14 @@ def clip(text: str, width: int) -> str:
     return "".join(kept) + "…" if width > 0 else ""
 
 
+def clip_start(text: str, width: int) -> str:
+    """Return `text` in at most `width` columns, its start replaced by an ellipsis if it is longer."""
+    tail = text[-4 * width :] if width > 0 else ""
+    if len(tail) == len(text) and cells(text) <= width:
+        return text
+    return clip(tail[::-1], width)[::-1]
+
+
 def duration(ns: int) -> str:
     """Return a duration in three significant digits with its unit: `812 ms`, `1.24 s`, `2 m 03 s`."""
     us = max(0, ns) / 1_000
@@ -92,9 +100,9 @@ def _three(value: float) -> str:
 
 def ticking(ns: int) -> str:
     """Return the duration of something that runs: a tenth of a second is all that an eye can follow."""
-    if 1_000_000_000 <= ns < 60_000_000_000:
-        return f"{ns // 100_000_000 / 10:.1f} s"
-    return duration(ns) if ns >= 10_000_000 else f"{max(0, ns) // 1_000_000} ms"
+    if ns < 1_000_000_000:
+        return f"{max(0, ns) // 1_000_000} ms"
+    return f"{ns // 100_000_000 / 10:.1f} s" if ns < 60_000_000_000 else duration(ns)
 
 
 def count(number: int) -> str:

@@ -1,0 +1,152 @@
+"""What the projections know and their store does not hold yet, or not for good.
+
+Lookups see both as one. A summary may be written early, for a query; everything else waits for the
+next checkpoint, and after a failed one everything waits again. See `projection_store` for why.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+
+import apsw
+import msgspec
+
+from lumina_stream.model.producers import Producers, Stamp
+from lumina_stream.protocol.frames import TraceSummary
+from lumina_stream.relay.projection_store import Loss, ProjectionStore
+
+SLICE = 100
+"""Records or summaries written at once: about a millisecond."""
+
+Line = tuple[TraceSummary, int]
+"""A trace's summary and the offset of its last event."""
+
+
+class Batch(msgspec.Struct, gc=False):
+    """What one checkpoint writes beside summaries and spans; goes back if it fails."""
+
+    drop: set[str] = msgspec.field(default_factory=set[str])
+    """Traces whose spans the store needs no longer."""
+    unfinished: dict[str, tuple[str, ...]] = msgspec.field(
+        default_factory=dict[str, tuple[str, ...]]
+    )
+    """Who left spans open in a trace that left the memory."""
+    losses: dict[str, dict[Stamp, tuple[int, Loss]]] = msgspec.field(
+        default_factory=dict[str, dict[Stamp, tuple[int, Loss]]]
+    )
+    """Losses by trace and stamp, each with the offset of its report."""
+    producers: set[str] = msgspec.field(default_factory=set[str])
+    """Producers of which something was said."""
+
+
+class Backlog:
+    """Hold back what a checkpoint will write; look it up together with what is written."""
+
+    def __init__(self, store: ProjectionStore) -> None:
+        self._store = store
+        self._unflushed: dict[str, Line] = {}
+        self._uncommitted: dict[str, Line] = {}
+        self.next = Batch()
+        """What the next checkpoint writes."""
+        self.refused = 0
+        """How many writes failed; each took back what was written since the last commit."""
+        self.error: str | None = None
+        """What the last failed write said, None once a commit succeeded."""
+
+    # --- lookups -----------------------------------------------------------------------------
+
+    def line(self, trace_id: str) -> Line | None:
+        """Return what was last noted of a trace."""
+        return self._unflushed.get(trace_id) or self._store.summary(trace_id)
+
+    def losses(self, trace_id: str) -> dict[Stamp, Loss]:
+        """Return the losses of a trace, known otherwise or not."""
+        losses = self._store.losses(trace_id)
+        for stamp, (_, loss) in self.next.losses.get(trace_id, {}).items():
+            losses[stamp] = loss
+        return losses
+
+    def unfinished(self, producer_id: str) -> list[str]:
+        """Return the traces in which a producer left spans open when they left the memory."""
+        waiting = self.next.unfinished
+        found = [t for t in self._store.unfinished(producer_id) if t not in waiting]
+        return found + [t for t, ids in waiting.items() if producer_id in ids]
+
+    # --- notes -------------------------------------------------------------------------------
+
+    def note(self, summary: TraceSummary, last_offset: int) -> None:
+        """Note a trace's summary as of now."""
+        self._unflushed[summary.trace_id] = (summary, last_offset)
+
+    def note_loss(self, trace_id: str, stamp: Stamp, offset: int, loss: Loss) -> None:
+        """Note a loss of a trace."""
+        self.next.losses.setdefault(trace_id, {})[stamp] = (offset, loss)
+
+    def forget(self, trace_ids: Iterable[str]) -> None:
+        """Forget traces that are no longer in the store."""
+        for trace_id in trace_ids:
+            self._uncommitted.pop(trace_id, None)
+            self.next.unfinished.pop(trace_id, None)
+
+    # --- writing -----------------------------------------------------------------------------
+
+    def flush(self) -> bool:
+        """Write the summaries, for a query to see them; False if that failed."""
+        try:
+            while self.flush_some():
+                pass
+        except apsw.Error as error:
+            self.refuse(error)
+            return False
+        return True
+
+    def flush_some(self) -> bool:
+        """Write some of the summaries; False if there are none. Raises what SQLite does."""
+        some = dict(itertools.islice(self._unflushed.items(), SLICE))
+        if not some:
+            return False
+        self._store.put(some.values())
+        self._uncommitted.update(some)
+        for trace_id in some:
+            del self._unflushed[trace_id]
+        return True
+
+    def write_batch(self, batch: Batch, producers: Producers) -> None:
+        """Write a batch, and take `next` for what comes from now on. Raises what SQLite does."""
+        self.next = Batch()
+        self._store.drop(batch.drop)
+        for trace_id, producer_ids in batch.unfinished.items():
+            self._store.set_unfinished(trace_id, producer_ids)
+        for trace_id, known in batch.losses.items():
+            for stamp, (offset, loss) in known.items():
+                self._store.add_loss(trace_id, stamp, offset, loss)
+        found = map(producers.get, batch.producers)
+        self._store.put_producers([p for p in found if p is not None])
+
+    def commit(self, offset: int, epoch: str) -> None:
+        """Make everything written count. Raises what SQLite does."""
+        self._store.commit(offset, epoch)
+        self._uncommitted.clear()
+        self.error = None
+
+    def take_back(self, batch: Batch) -> None:
+        """Let a batch that was not committed wait again."""
+        new = self.next
+        losses = batch.losses
+        for trace_id, known in new.losses.items():
+            losses.setdefault(trace_id, {}).update(known)
+        self.next = Batch(
+            batch.drop | new.drop,
+            {**batch.unfinished, **new.unfinished},
+            losses,
+            batch.producers | new.producers,
+        )
+
+    def refuse(self, error: apsw.Error) -> None:
+        """Take note of a failed write: the file is as of the last commit again."""
+        self._store.rollback()
+        self._unflushed = {**self._uncommitted, **self._unflushed}
+        self._uncommitted = {}
+        self.refused += 1
+        self.error = f"{type(error).__name__}: {error}"

@@ -1,0 +1,53 @@
+"""`lumina-stream demo`: the simulated pipeline of `demo`, a relay of its own, and the live tree."""
+
+import os
+import subprocess
+import sys
+import tempfile
+
+import anyio
+
+from lumina_stream.transport.child_relay import ChildRelay
+from lumina_stream.viewing.client import tail
+from lumina_stream.viewing.tailing import on_screen, print_lines, say
+
+
+def run_demo() -> int:
+    """Show the demonstration; return the exit code."""
+    import lumina_stream.relay.serve  # noqa: F401  # pyright: ignore[reportUnusedImport]  # or say what is missing
+
+    with tempfile.TemporaryDirectory(prefix="lumina-stream-demo-") as folder:
+        relay = ChildRelay.start("--data", folder)
+        try:
+            say(f"a simulated RAG pipeline, traced live; its relay: {relay.url}/")
+            anyio.run(_show, relay.url)
+        finally:
+            relay.close()
+    say("that was simulated; your own program: lumina-stream run -- python my_program.py")
+    return 0
+
+
+async def _show(url: str) -> None:
+    environment = os.environ | {
+        "LUMINA_ENDPOINT": url,
+        "LUMINA_ENABLED": "1",
+        "LUMINA_SERVICE_NAME": "demo-rag-app",
+    }
+    live = tail(url)
+    program = subprocess.Popen(  # noqa: ASYNC220  # once, before anything is shown
+        [sys.executable, "-m", "lumina_stream.demo"], env=environment, stdin=subprocess.DEVNULL
+    )
+    try:
+        if on_screen(sys.stdout):
+            from rich.console import Console
+
+            from lumina_stream.viewing.terminal import watch
+
+            async with live:
+                await watch(live, Console(), until_idle=True)
+        else:
+            await print_lines(live, True)
+    finally:
+        if program.poll() is None:
+            program.terminate()
+        program.wait()

@@ -1,0 +1,240 @@
+"""Group commit: groups grow with the load, a refusal leaves no hole, an odd entry harms nobody."""
+
+import asyncio
+import secrets
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.relay_process import ended, new_hello, new_span, new_trace, started
+
+from lumina_stream.model.events import Event
+from lumina_stream.protocol import frames
+from lumina_stream.protocol.consumer import ConsumerSession, Facts
+from lumina_stream.protocol.producer import ProducerSession, Rewound, Throttled
+from lumina_stream.relay import core
+from lumina_stream.relay.committer import Committer, Submission
+from lumina_stream.relay.log import Entry, LogError, LogFull
+from lumina_stream.relay.sockets import Gone
+from lumina_stream.relay.sqlite_log import SqliteLog
+from lumina_stream.relay.streaming import ProducerConnection
+
+
+class FakeLog:
+    """A log in memory whose next appends can be held, refused, or find an entry odd."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[int]] = []
+        self.go = threading.Event()
+        self.go.set()
+        self.refusals = 0
+        self.odd: int | None = None
+        self.closed = False
+
+    def append(self, entries: list[Entry]) -> list[int]:
+        self.go.wait(10)
+        if self.refusals:
+            self.refusals -= 1
+            raise LogFull("no space left")
+        if self.odd is not None and any(e.first_seq == self.odd for e in entries):
+            raise LogError("an odd entry")
+        self.groups.append([e.first_seq for e in entries])
+        return [e.first_seq for e in entries]
+
+    def remember_producer(self, producer_id: str, data: bytes) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Told:
+    """What a committer said."""
+
+    def __init__(self, log: FakeLog) -> None:
+        self.committed: list[int] = []
+        self.refused: list[set[str]] = []
+        self.rejected: list[int] = []
+        self.committer = Committer(log, self._committed, self._refused, self._rejected)  # type: ignore[arg-type]
+
+    def submit(self, *seqs: int, producer: str = "p") -> None:
+        for seq in seqs:
+            self.committer.submit(Submission(Entry(producer, seq, 1, b"\x90", (), 0), []))
+
+    def _committed(self, group: list[Submission], offsets: list[int]) -> None:
+        self.committed += [s.entry.first_seq for s in group]
+
+    def _refused(self, producers: set[str], error: Exception) -> None:
+        self.refused.append(producers)
+
+    def _rejected(self, submission: Submission, error: LogError) -> None:
+        self.rejected.append(submission.entry.first_seq)
+
+
+def test_what_waits_goes_into_one_commit() -> None:
+    async def go() -> None:
+        log = FakeLog()
+        told = Told(log)
+        log.go.clear()
+        told.submit(1)
+        while told.committer._queue.qsize():
+            await asyncio.sleep(0)
+        told.submit(2, 3, 4)
+        log.go.set()
+        await told.committer.close()
+        assert log.groups == [[1], [2, 3, 4]]
+        assert told.committed == [1, 2, 3, 4]
+        assert told.committer.pending_bytes == 0 and log.closed
+
+    asyncio.run(go())
+
+
+def test_nothing_after_a_refusal_is_stored_before_it_is_told() -> None:
+    """What was queued behind a refused commit would leave a hole: it is refused with it, once."""
+
+    async def go() -> None:
+        log = FakeLog()
+        told = Told(log)
+        log.go.clear()
+        log.refusals = 1
+        told.submit(1)
+        while told.committer._queue.qsize():
+            await asyncio.sleep(0)
+        told.submit(2)
+        told.submit(1, producer="q")
+        log.go.set()
+        while not told.refused:
+            await asyncio.sleep(0)
+        told.submit(1, 2)  # sent again
+        await told.committer.close()
+        assert told.refused == [{"p", "q"}]
+        assert told.committed == [1, 2]
+        assert told.committer.pending_bytes == 0
+
+    asyncio.run(go())
+
+
+def test_an_odd_entry_does_not_take_its_neighbours_with_it() -> None:
+    async def go() -> None:
+        log = FakeLog()
+        told = Told(log)
+        log.go.clear()
+        log.odd = 3
+        told.submit(1)
+        while told.committer._queue.qsize():
+            await asyncio.sleep(0)
+        told.submit(2, 3, 4)
+        log.go.set()
+        await told.committer.close()
+        assert (told.committed, told.rejected, told.refused) == ([1, 2, 4], [3], [])
+
+    asyncio.run(go())
+
+
+# --- the whole relay, without sockets ------------------------------------------------------------
+
+
+class FakeSocket:
+    """A socket in memory, of which the test holds the other end."""
+
+    def __init__(self) -> None:
+        self.to_relay: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.to_peer: asyncio.Queue[bytes | str] = asyncio.Queue()
+
+    async def receive(self) -> bytes:
+        data = await self.to_relay.get()
+        if data is None:
+            raise Gone
+        return data
+
+    async def send(self, data: bytes | str) -> None:
+        self.to_peer.put_nowait(data)
+
+    async def close(self, code: int, reason: str = "") -> None:
+        self.to_relay.put_nowait(None)
+
+    def abort(self) -> None:
+        self.to_relay.put_nowait(None)
+
+
+class Store(SqliteLog):
+    """A log that can be told that its disk is full."""
+
+    full = False
+
+    def append(self, entries):  # type: ignore[no-untyped-def]
+        if self.full:
+            raise LogFull("no space left on device")
+        return super().append(entries)
+
+
+async def until(done: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not done():
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("rounds", [3])
+def test_a_full_disk_is_survived_without_loss(tmp_path: Path, monkeypatch, rounds: int) -> None:
+    """No ack while it is full, a pause and a rewind for the producer, everything once afterwards."""
+    monkeypatch.setattr(core, "REFUSED_PAUSE_S", 0.01)
+
+    async def go() -> None:
+        store = Store.open(tmp_path)
+        relay = core.Relay(store, tmp_path)
+        relay.start()
+        await relay.ready.wait()
+        view = relay.hub.subscribe("events", frames.Filter(), frames.BINARY, lambda: None)
+        socket = FakeSocket()
+        connection = ProducerConnection(relay, socket, relay.intake.peer())  # type: ignore[arg-type]
+        running = asyncio.create_task(connection.run())
+        session = ProducerSession(new_hello())
+        signals: list[object] = []
+        trace = new_trace()
+
+        async def exchange(done: Callable[[], bool]) -> None:
+            while not done():
+                while (batch := session.next_batch()) is not None:
+                    socket.to_relay.put_nowait(batch)
+                async with asyncio.timeout(20):
+                    signals.extend(session.receive(await socket.to_peer.get()))
+
+        def add(*events: Event) -> None:
+            from lumina_stream.model import codec
+
+            for event in events:
+                session.add(codec.encode(event))
+
+        socket.to_relay.put_nowait(session.connected(1, 1))
+        await exchange(lambda: session.welcomed)
+        for _ in range(rounds):
+            span = new_span()
+            add(started(trace, span), ended(trace, span))
+            await exchange(lambda: not session.unacknowledged)
+            store.full = True
+            signals.clear()
+            acked = session.acked
+            add(*(started(trace, secrets.token_hex(8)) for _ in range(20)))
+            await exchange(lambda: any(isinstance(s, Rewound) for s in signals))
+            assert any(isinstance(s, Throttled) for s in signals)
+            assert session.acked == acked and relay.status == "degraded"
+            store.full = False
+            await exchange(lambda: not session.unacknowledged)
+            assert relay.status == "ok"
+        socket.to_relay.put_nowait(session.bye())
+        await running
+        await until(lambda: relay.lag == 0 and relay.hub.offset == store.next_offset - 1)
+        consumer = ConsumerSession(frames.Subscribe())
+        consumer.receive(frames.BINARY.encode(frames.Subscribed(False, "e", 0)))
+        facts = []
+        while (frame := view.next()) is not None:
+            facts += [f for u in consumer.receive(frame) if isinstance(u, Facts) for f in u.facts]  # type: ignore[arg-type]
+        seqs = [f.seq for f in facts if f.producer_id == session.producer_id]
+        assert seqs == list(range(1, session.last_seq + 1))
+        assert [f.offset for f in facts] == list(range(1, len(facts) + 1))
+        said = [type(f.event).__name__ for f in facts if f.producer_id != session.producer_id]
+        assert said == ["ProducerStarted", "ProducerEnded"]
+        await relay.close()
+
+    asyncio.run(go())
