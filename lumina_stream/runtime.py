@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 import msgspec
 
+from lumina_stream import process
 from lumina_stream.model.clock import Clock
 from lumina_stream.model.errors import ConfigurationError, LuminaError
 from lumina_stream.model.ids import IdGenerator, RandomIds
@@ -150,14 +151,13 @@ class Runtime:
     def _make_exporter(self) -> Exporter:
         # Both register fork hooks when imported. Imported by the exporter's thread while the program
         # forks, they would release in the parent what they never acquired, and say so on stderr.
-        import concurrent.futures.thread
+        import concurrent.futures.thread  # pyright: ignore[reportUnusedImport]
         import logging
         import socket
 
         del concurrent, logging
         from lumina_stream.protocol.frames import Hello
         from lumina_stream.protocol.producer import ProducerSession
-        from lumina_stream.transport import process
         from lumina_stream.transport.endpoint import parse_endpoint
         from lumina_stream.transport.exporter import Exporter
 
@@ -169,7 +169,7 @@ class Runtime:
             self._resource(),
             socket.gethostname(),
             os.getpid(),
-            process.start_time(os.getpid()),
+            process.process_start(os.getpid()),
             process.boot_id(),
             process.pid_namespace(),
         )

@@ -35,7 +35,9 @@ scalars = st.one_of(
 )
 values: st.SearchStrategy[Any] = st.recursive(
     scalars,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 value_maps = st.dictionaries(st.text(max_size=8), values, max_size=3)
@@ -51,7 +53,9 @@ events = st.one_of(
         st.just(NOW),
         st.text(max_size=8),
         attributes=value_maps,
-        links=st.lists(st.builds(Link, st.text(max_size=8), st.just(S), value_maps), max_size=2).map(tuple),
+        links=st.lists(
+            st.builds(Link, st.text(max_size=8), st.just(S), value_maps), max_size=2
+        ).map(tuple),
     ),
     st.builds(ProducerStarted, st.just(NOW), st.just("p"), st.text(max_size=8), value_maps),
 )
@@ -125,7 +129,14 @@ def test_values_of_other_makes_become_plain_json() -> None:
     ext = msgspec.msgpack.Ext(5, b"x")
     for value in (odd, ext, [ext], {"k": odd}):
         raw = codec.encode(
-            {"type": "attribute_set", "trace_id": T, "span_id": S, "time_ns": 1, "key": "k", "value": value}
+            {
+                "type": "attribute_set",
+                "trace_id": T,
+                "span_id": S,
+                "time_ns": 1,
+                "key": "k",
+                "value": value,
+            }
         )
         assert isinstance(codec.decode_json(codec.encode_json(codec.decode(raw))), AttributeSet)
     stamped = codec.encode({"type": "newer", "time_ns": 1, "at": msgspec.msgpack.Ext(-1, bytes(4))})
@@ -193,7 +204,11 @@ def test_array_length_refuses_what_is_no_array(data: bytes) -> None:
 hostile = st.one_of(
     st.binary(max_size=80),
     st.tuples(events, st.integers(0, 200), st.binary(max_size=4)).map(
-        lambda t: (raw := codec.encode(t[0]))[: t[1] % (len(raw) + 1)] + t[2] + raw[t[1] % (len(raw) + 1) + len(t[2]) :]
+        lambda t: (
+            (raw := codec.encode(t[0]))[: t[1] % (len(raw) + 1)]
+            + t[2]
+            + raw[t[1] % (len(raw) + 1) + len(t[2]) :]
+        )
     ),
 )
 
@@ -239,7 +254,9 @@ def test_hostile_json_raises_nothing_but_decode_error(text: str) -> None:
 def test_depth_ends_in_decode_error(depth: int) -> None:
     """In a value, in a field that is not known, in an event that is not known."""
     nest = b"\x91" * depth + b"\xc0"
-    known = codec.encode({"type": "attribute_set", "trace_id": T, "span_id": S, "time_ns": 1, "key": "k"})
+    known = codec.encode(
+        {"type": "attribute_set", "trace_id": T, "span_id": S, "time_ns": 1, "key": "k"}
+    )
     for raw in (
         bytes([known[0] + 1]) + known[1:] + b"\xa5value" + nest,
         bytes([known[0] + 2]) + known[1:] + b"\xa5value\x01\xa3new" + nest,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.relay_process import ended, new_hello, new_span, new_trace, started
 
+from lumina_stream.model import codec
 from lumina_stream.model.events import Event
 from lumina_stream.protocol import frames
 from lumina_stream.protocol.consumer import ConsumerSession, Facts
@@ -201,8 +202,6 @@ def test_a_full_disk_is_survived_without_loss(tmp_path: Path, monkeypatch, round
                     signals.extend(session.receive(await socket.to_peer.get()))
 
         def add(*events: Event) -> None:
-            from lumina_stream.model import codec
-
             for event in events:
                 session.add(codec.encode(event))
 
@@ -224,7 +223,8 @@ def test_a_full_disk_is_survived_without_loss(tmp_path: Path, monkeypatch, round
             assert relay.status == "ok"
         socket.to_relay.put_nowait(session.bye())
         await running
-        await until(lambda: relay.lag == 0 and relay.hub.offset == store.next_offset - 1)
+        await until(lambda: not relay.committer.pending_bytes)
+        await until(lambda: relay.hub.offset == store.next_offset - 1)
         consumer = ConsumerSession(frames.Subscribe())
         consumer.receive(frames.BINARY.encode(frames.Subscribed(False, "e", 0)))
         facts = []

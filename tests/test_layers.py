@@ -17,7 +17,9 @@ MAY_IMPORT = {room: set(LEFT[:place]) for place, room in enumerate(LEFT)} | {
     "viewing": {"model", "protocol", "transport"},
 }
 PURE = {"model", "protocol"}
-EVERY_ROOM = set(MAY_IMPORT) | {"cli", "demo", "version", "__init__", "__main__", "dashboard"}
+LEAVES = {"version", "process"}
+"""Beside the rooms: import nothing of the house, so that every room may have them."""
+EVERY_ROOM = set(MAY_IMPORT) | LEAVES | {"cli", "demo", "__init__", "__main__", "dashboard"}
 
 
 def imports(source: str, module: str, *, is_package: bool = False) -> Iterator[str]:
@@ -47,7 +49,7 @@ def wrong(source: str, module: str, *, is_package: bool = False) -> list[str]:
         top, _, rest = name.partition(".")
         target = rest.partition(".")[0]
         if top == "lumina_stream":
-            if target not in MAY_IMPORT[room] | {room, "version"}:
+            if target not in MAY_IMPORT[room] | {room} | LEAVES:
                 found.append(name)
         elif room in PURE and top not in sys.stdlib_module_names | {"msgspec"}:
             found.append(name)

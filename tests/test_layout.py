@@ -130,6 +130,15 @@ def test_errors_are_never_folded() -> None:
     assert any("http  Boom: refused" in line for line in lines)
 
 
+def test_errors_that_do_not_fit_are_counted() -> None:
+    """When even the errors are too many, the rest of them is a number, not a part of a fold."""
+    specs: list[Spec] = [("r", None, "root", 0, None, None)]
+    specs += [(f"e{n}", "r", "embed", 1, 2, "bad") for n in range(40)]
+    lines = shown([tree_of(specs)], height=5)
+    assert all("Boom: bad" in line for line in lines[1:4])
+    assert lines[4] == "└─ +37 more, 37 errors"
+
+
 def test_the_longest_running_come_first() -> None:
     """When not all fits, what has been running longest is there, and the rest is counted."""
     specs: list[Spec] = [("r", None, "root", 0, None, None)]

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 from support.relay_process import new_hello
 
+from lumina_stream.process import process_start
 from lumina_stream.relay import liveness
-from lumina_stream.relay.liveness import Liveness, Watch, process_start
+from lumina_stream.relay.liveness import Liveness, Watch
 
 PATIENCE_S = 10.0
 

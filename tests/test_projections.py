@@ -468,11 +468,11 @@ def test_the_machine_went_down(relay: Relay, monkeypatch: pytest.MonkeyPatch) ->
     relay.send(*whole(1))
     relay.projections.checkpoint()
     relay.projections._store.close(clean=False)
-    monkeypatch.setattr(projection_store, "_boot_id", lambda: "another")
+    monkeypatch.setattr(projection_store, "boot_id", lambda: "another")
     relay.projections = relay.opened()
     assert relay.replayed == [2]
     relay.projections.close()
-    monkeypatch.setattr(projection_store, "_boot_id", lambda: "a third")
+    monkeypatch.setattr(projection_store, "boot_id", lambda: "a third")
     relay.projections = relay.opened()
     assert relay.replayed == []
     check(relay)

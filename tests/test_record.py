@@ -50,7 +50,9 @@ def test_a_record_holds_all_that_was_restored_from_it() -> None:
     node = tree.span(S)
     assert node is not None and record_of(node) == FULL
     parent = tree.span("c" * 16)
-    assert parent is not None and record_of(parent) == msgspec.structs.replace(EMPTY, span_id="c" * 16)
+    assert parent is not None and record_of(parent) == msgspec.structs.replace(
+        EMPTY, span_id="c" * 16
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A real relay process, spoken to by the shipped machines over real sockets."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -788,5 +789,26 @@ def test_a_stalled_viewer_costs_nobody_else_anything(relay) -> None:
                     lambda: span_facts(consumer)[-1].seq == producer.session.last_seq
                 )
         raw.close()
+
+    asyncio.run(go())
+
+
+@pytest.mark.slow
+def test_who_says_nothing_is_dropped(shared) -> None:
+    """Half a request holds no connection; nor does a WebSocket without its first frame."""
+
+    async def go() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", shared.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: ")
+        async with (
+            open_socket(shared.url, "/v1/stream") as stream,
+            open_socket(shared.url, "/v1/tail") as tail,
+        ):
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
+            for silent in (stream, tail):
+                with pytest.raises(ConnectionClosed):
+                    await asyncio.wait_for(silent.recv(), PATIENCE_S)
+        writer.close()
 
     asyncio.run(go())

@@ -1,5 +1,6 @@
 """The tree of one trace: from any order, with any duplicates, gaps and late joins, the same tree."""
 
+import itertools
 import random
 from typing import Any
 
@@ -244,6 +245,36 @@ def test_a_cycle_is_cut_at_its_smallest_span(order: tuple[str, ...]) -> None:
     tree = tree_of(*(start(s, 1, parents[s]) for s in order))
     assert [(d, n.span_id) for d, n in tree.walk()] == [(0, A), (1, C), (2, B)]
     assert {n.span_id: n.flags() for n in tree} == {A: ["parent_cycle"], B: [], C: []}
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations((A, B, C, D))))
+def test_closing_a_cycle_touches_all_who_lose_by_it(order: tuple[str, ...]) -> None:
+    """The span that is cut, and the one that it hung from, may both be far from the new edge."""
+    parents = {A: B, B: C, C: D, D: A}
+    tree = TraceTree(TRACE)
+    before: dict[str, Any] = {}
+    for seq, span_id in enumerate(order, 1):
+        touched = tree.apply(start(span_id, 1, parents[span_id]), "p", seq)
+        after = {node.span_id: row(node) for node in tree}
+        assert {s for s in after if before.get(s) != after[s]} <= set(touched)
+        before = after
+    opened = set(tree.apply(start(C, 2), "p", 9))
+    after = {node.span_id: row(node) for node in tree}
+    assert {s for s in after if before[s] != after[s]} <= opened
+
+
+def test_an_older_snapshot_takes_nothing_back() -> None:
+    """What is newer stays, piece by piece, value by value."""
+    pieces = [TextStreamed(TRACE, A, n, "output", 0, str(n)) for n in (1, 2)]
+    values = [AttributeSet(TRACE, A, n, "k", n) for n in (1, 2)]
+    old = tree_of(pieces[0], values[0], start(A, 1, name="old"), end(A, 3, status="error"))
+    new = tree_of(pieces[1], values[1], start(A, 2, name="new"), end(A, 4))
+    merged = canonical(new)
+    for node in old:
+        new.restore(record_of(node))
+    assert canonical(new)["spans"][A] == merged["spans"][A] | {
+        "flags": ["double_end", "duplicate_start"]
+    }
 
 
 def test_a_cycle_that_was_only_passing_leaves_no_flag() -> None:

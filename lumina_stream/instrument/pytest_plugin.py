@@ -47,11 +47,11 @@ class LuminaSpans:
 @pytest.fixture
 def lumina_spans() -> Iterator[LuminaSpans]:
     """Trace the test without a relay; gives the spans that were recorded, as trees."""
-    import lumina_stream as lumina
+    from lumina_stream import runtime
 
-    runtime = lumina.init(service_name="pytest", export=False, enabled=True)
+    tracing = runtime.init(service_name="pytest", export=False, enabled=True)
     try:
-        with lumina.subscribe(keep_finished=1_000_000) as subscription:
+        with runtime.subscribe(keep_finished=1_000_000) as subscription:
             yield LuminaSpans(subscription)
     finally:
-        runtime.shutdown()
+        tracing.shutdown()

@@ -328,7 +328,7 @@ class _Binary:
         guards.check_frame(data)
         try:
             return decoder.decode(data)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
             raise RemoteProtocolError(f"not a frame of lumina.v1: {error}", code=1007) from None
 
 
@@ -395,7 +395,7 @@ class _Json:
         if isinstance(frame, Snapshot) and frame.spans is not None:
             try:
                 columns = _with_values(frame.spans.columns, codec.untag)
-            except (TypeError, ValueError, RecursionError) as error:
+            except (AttributeError, TypeError, ValueError, RecursionError) as error:
                 raise RemoteProtocolError(f"not columns of spans: {error}", code=1007) from None
             return msgspec.structs.replace(frame, spans=Columns(frame.spans.count, columns))
         return frame
@@ -404,7 +404,7 @@ class _Json:
         guards.check_json(data)
         try:
             return decoder.decode(data)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
             raise RemoteProtocolError(
                 f"not a frame of lumina.v1.json: {error}", code=1007
             ) from None

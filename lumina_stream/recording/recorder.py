@@ -117,7 +117,9 @@ class Recorder:
             marks: dict[str, str] = {}
             if type(name) is not str or len(name) > 64 or not self.texts_pass or not name.isascii():
                 name = self._name(name, "@name", marks)
-            if kind is not None and (type(kind) is not str or len(kind) > 64 or not kind.isascii()):
+            if kind is not None and (
+                type(kind) is not str or len(kind) > 64 or not self.texts_pass or not kind.isascii()
+            ):
                 kind = self._name(kind, "@kind", marks)
             plain: dict[str, Any] = {}
             if attributes:
@@ -256,7 +258,7 @@ class Recorder:
                 keys.add(name)
             plain[name] = value
         if cleaner is not None:
-            marks.update(cleaner.marks)
+            marks.update({self.redactions.key(path): mark for path, mark in cleaner.marks.items()})
         return plain
 
     def links(self, links: Iterable[Any]) -> tuple[Link, ...]:
@@ -266,8 +268,10 @@ class Recorder:
             for given in islice(links, self.limits.links):  # it may be without end
                 target: Any = given
                 attributes: Mapping[str, Any] = {}
-                if type_of(given) is tuple and len(given) == 2 and isinstance(given[1], Mapping):
-                    target, attributes = given
+                if type_of(given) is tuple and len(given) == 2:
+                    target = given[0]
+                    if isinstance(given[1], Mapping):
+                        attributes = given[1]
                 elif isinstance(target, Link):
                     attributes = target.attributes
                 trace_id: Any = getattr(target, "trace_id", None)

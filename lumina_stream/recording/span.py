@@ -179,7 +179,7 @@ class Span:
         recorder = self._recorder
         if recorder is None or self._refused:
             return self._not_recorded("span_updated")
-        links = recorder.links([(target, attributes or {})])
+        links = recorder.links([(target, attributes)])
         if links:
             recorder.span_updated(self.trace_id, self.span_id, None, links)
         return self

@@ -6,12 +6,11 @@ ours, or the producer is left to its lease.
 """
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 from lumina_stream.model import limits
+from lumina_stream.process import boot_id, pid_namespace, process_start
 from lumina_stream.protocol import frames
 from lumina_stream.protocol.lease import Leases
 
@@ -23,31 +22,6 @@ lid): what it missed meanwhile says nothing about the producers."""
 GRACE_S = 0.5
 """After a process ended with its connection still open (a child holds the socket), how long what it
 sent may still arrive."""
-
-_PROC = Path("/proc")
-
-
-def boot_id() -> str:
-    """Return this boot's id, an empty string where there is none."""
-    with contextlib.suppress(OSError):
-        return (_PROC / "sys/kernel/random/boot_id").read_text("ascii").strip()
-    return ""
-
-
-def pid_namespace() -> int:
-    """Return the inode of our pid namespace, 0 where there are none."""
-    with contextlib.suppress(OSError):
-        return os.stat(_PROC / "self/ns/pid").st_ino
-    return 0
-
-
-def process_start(pid: int) -> int:
-    """Return a process's start time in clock ticks since boot (field 22 of its stat), 0 if unknown."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        stat = (_PROC / str(pid) / "stat").read_bytes()
-        # The command's name, in parentheses, may hold blanks and parentheses itself.
-        return int(stat[stat.rindex(b")") + 2 :].split()[19])
-    return 0
 
 
 class Watch:

@@ -22,6 +22,7 @@ import msgspec
 from lumina_stream.model.errors import LuminaError
 from lumina_stream.model.producers import Producer, Stamp
 from lumina_stream.model.record import SpanRecord
+from lumina_stream.process import boot_id
 from lumina_stream.protocol.frames import TraceSummary
 from lumina_stream.relay import summaries
 from lumina_stream.relay.summaries import TracePage, TraceQuery
@@ -284,7 +285,7 @@ class ProjectionStore:
 
         Nothing here waits for the disk, so that only the death of the process is harmless.
         """
-        boot, before = _boot_id(), self._meta("boot", "")
+        boot, before = boot_id(), self._meta("boot", "")
         if before and before != boot:
             raise StoreError(f"{self._path} was in use when the machine stopped")
         self._put_meta("boot", boot or "unknown")
@@ -317,10 +318,3 @@ def _set_up(connection: apsw.Connection, path: Path) -> None:
     layout = connection.pragma("user_version")
     if connection.pragma("application_id") != APPLICATION_ID or layout != LAYOUT:
         raise StoreError(f"{path} has layout {layout}; this version writes {LAYOUT}")
-
-
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""

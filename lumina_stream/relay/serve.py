@@ -23,7 +23,7 @@ from lumina_stream.relay.app import make_app
 from lumina_stream.relay.console import LogFormat, banner, configure_log
 from lumina_stream.relay.core import Relay
 from lumina_stream.relay.log import LogError
-from lumina_stream.relay.sockets import PING_INTERVAL_S, PING_TIMEOUT_S, RelayProtocol
+from lumina_stream.relay.sockets import PING_INTERVAL_S, PING_TIMEOUT_S, RelayHttp, RelayProtocol
 from lumina_stream.relay.sqlite_log import SqliteLog
 
 DEFAULT_PORT = 4318
@@ -127,7 +127,7 @@ async def _serve(
     settings = uvicorn.Config(
         make_app(relay, access),
         loop="asyncio",
-        http="h11",
+        http=RelayHttp,
         ws=RelayProtocol,
         ws_max_size=limits.FRAME_BYTES * 4,
         ws_ping_interval=PING_INTERVAL_S,

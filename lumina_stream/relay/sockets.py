@@ -10,6 +10,7 @@ import contextlib
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -22,6 +23,20 @@ CLOSE_S = 2.0
 """How long a closing handshake may take."""
 
 _KEY = "lumina_socket"
+
+
+class RelayHttp(H11Protocol):
+    """uvicorn's HTTP, which does not wait for ever for a first request."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Give the peer a moment to say what it wants."""
+        super().connection_made(transport)
+        self.loop.call_later(limits.CONNECT_TIMEOUT_S, self._said_nothing)
+
+    def _said_nothing(self) -> None:
+        # Neither a request nor, by now, a WebSocket, which leaves this set.
+        if self in self.connections and self.cycle is None:  # pyright: ignore[reportUnnecessaryComparison]
+            self.transport.abort()
 
 
 class RelayProtocol(WebSocketsSansIOProtocol):

@@ -9,13 +9,13 @@ import anyio
 
 from lumina_stream.transport.child_relay import ChildRelay
 from lumina_stream.viewing.client import tail
+from lumina_stream.viewing.running import need_relay
 from lumina_stream.viewing.tailing import on_screen, print_lines, say
 
 
 def run_demo() -> int:
     """Show the demonstration; return the exit code."""
-    import lumina_stream.relay.serve  # noqa: F401  # pyright: ignore[reportUnusedImport]  # or say what is missing
-
+    need_relay()
     with tempfile.TemporaryDirectory(prefix="lumina-stream-demo-") as folder:
         relay = ChildRelay.start("--data", folder)
         try:

@@ -6,6 +6,7 @@ reaches it once, from the terminal. What is said here goes to stderr.
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -76,8 +77,7 @@ def relay_for(url: str | None) -> Generator[str]:
             relay = ChildRelay.start()
         except ConfigurationError:
             # The data folder is in use by a relay on another port, or cannot be written.
-            import lumina_stream.relay.serve  # noqa: F401  # pyright: ignore[reportUnusedImport]
-
+            need_relay()
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lumina-stream-"))
             relay = ChildRelay.start("--data", folder)
             say("the data folder is in use; these traces are not kept")
@@ -85,6 +85,13 @@ def relay_for(url: str | None) -> Generator[str]:
             yield relay.url
         finally:
             relay.close()
+
+
+def need_relay() -> None:
+    """Raise `ModuleNotFoundError` if what a relay needs is not installed: its process only fails."""
+    for name in ("uvicorn", "starlette", "apsw"):
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"{name} is not installed", name=name)
 
 
 def service_name(command: list[str]) -> str:

@@ -3,7 +3,6 @@
 from typing import Any
 
 from hypothesis import strategies as st
-from support.trees import TRACE, Told
 
 from lumina_stream.model.events import (
     AttributeSet,
@@ -22,6 +21,7 @@ from lumina_stream.model.events import (
     SpanUpdated,
     TextStreamed,
 )
+from support.trees import TRACE, Told
 
 # Few ids, names and times: quarrels come from meetings.
 span_ids = st.sampled_from([f"{n:016x}" for n in range(1, 8)])

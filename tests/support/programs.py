@@ -29,7 +29,9 @@ def environment(url: str | None, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def program(source: str, url: str | None, *arguments: str, **more: str) -> Iterator[subprocess.Popen[str]]:
+def program(
+    source: str, url: str | None, *arguments: str, **more: str
+) -> Iterator[subprocess.Popen[str]]:
     """Start a program; it is killed if it outlives the block. Every warning of it is an error."""
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(source), *arguments],
@@ -50,7 +52,9 @@ def program(source: str, url: str | None, *arguments: str, **more: str) -> Itera
                 pipe.close()
 
 
-def run(source: str, url: str | None, *arguments: str, code: int = 0, **more: str) -> tuple[str, str]:
+def run(
+    source: str, url: str | None, *arguments: str, code: int = 0, **more: str
+) -> tuple[str, str]:
     """Run a program to its end; return what it wrote to stdout and stderr."""
     with program(source, url, *arguments, **more) as process:
         out, err = process.communicate(timeout=120)

@@ -15,10 +15,10 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from lumina_stream.model import codec
 from lumina_stream.model.events import Event, Fact, SpanEnded, SpanStarted
+from lumina_stream.process import boot_id, pid_namespace, process_start
 from lumina_stream.protocol import frames
 from lumina_stream.protocol.consumer import ConsumerSession, Facts, Update
 from lumina_stream.protocol.producer import Acknowledged, ProducerSession, Signal
-from lumina_stream.relay.liveness import boot_id, pid_namespace, process_start
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE_S = 20.0

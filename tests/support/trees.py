@@ -232,7 +232,8 @@ def expected_of(told: Iterable[Told]) -> Canonical:
         "services": ([service] if service else []) + sorted(others),
         "last_seen_ns": max([0, *(s["last_seen_ns"] for s in spans.values())]),
         "tokens": tuple(
-            sum(tokens(s, f"gen_ai.usage.{way}_tokens") for s in roots) for way in ("input", "output")
+            sum(tokens(s, f"gen_ai.usage.{way}_tokens") for s in roots)
+            for way in ("input", "output")
         ),
         "truncated": {},
     }

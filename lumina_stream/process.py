@@ -1,9 +1,12 @@
-"""What tells one process from another, also after its pid was given to a third one."""
+"""What tells one process from another, also after its pid was given to a third one.
+
+A leaf beside the rooms: the program says it of itself, the relay looks it up.
+"""
 
 import os
 
 
-def start_time(pid: int) -> int:
+def process_start(pid: int) -> int:
     """Return when a process was started, in clock ticks since boot; 0 where that cannot be told."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
