@@ -135,11 +135,15 @@ def main() -> None:
     lost = lumina.statistics().lost
     base = statistics.median(rows["empty `with`"])
     floor = statistics.median(rows["naive floor, span + 1 attribute"])
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, lumina-stream {lumina.__version__}")
+    print(
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, lumina-stream {lumina.__version__}"
+    )
     print(f"{'':34} median    min   x empty  x naive floor")
     for name, figures in rows.items():
         median = statistics.median(figures)
-        print(f"{name:34} {median:6.0f} {min(figures):6.0f} ns {median / base:6.2f} {median / floor:8.2f}")
+        print(
+            f"{name:34} {median:6.0f} {min(figures):6.0f} ns {median / base:6.2f} {median / floor:8.2f}"
+        )
     print(f"events refused during the run: {lost}")
 
 

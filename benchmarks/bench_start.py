@@ -41,7 +41,10 @@ def main() -> None:
                         environment["LUMINA_ENDPOINT"] = "http://127.0.0.1:9"
                     started = time.perf_counter()
                     subprocess.run(
-                        [sys.executable, "-c", source], env=environment, check=True, stderr=subprocess.DEVNULL
+                        [sys.executable, "-c", source],
+                        env=environment,
+                        check=True,
+                        stderr=subprocess.DEVNULL,
                     )
                     figures[name].append((time.perf_counter() - started) * 1e3)
         finally:
@@ -49,7 +52,9 @@ def main() -> None:
     bare = statistics.median(figures["bare Python"])
     for name, values in figures.items():
         median = statistics.median(values)
-        print(f"{name:22} median {median:6.0f} ms  min {min(values):6.0f} ms  over bare {median - bare:6.0f} ms")
+        print(
+            f"{name:22} median {median:6.0f} ms  min {min(values):6.0f} ms  over bare {median - bare:6.0f} ms"
+        )
 
 
 if __name__ == "__main__":

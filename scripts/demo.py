@@ -30,10 +30,14 @@ def main() -> int:
 
 def watch(url: str, answer: Path) -> int:
     """Show the live tree until the pipeline is done, then what it answered."""
-    print(f"relay: {url}\npipeline: examples/rag_pipeline.py over the documents in examples/documents\n")
+    print(
+        f"relay: {url}\npipeline: examples/rag_pipeline.py over the documents in examples/documents\n"
+    )
     environment = {**os.environ, "LUMINA_ENDPOINT": url}
     with answer.open("w") as output:
-        pipeline = subprocess.Popen(PIPELINE, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        pipeline = subprocess.Popen(
+            PIPELINE, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
         try:
             subprocess.run([*COMMAND, "tail", "--url", url, "--until-idle"], check=False)
         except KeyboardInterrupt:

@@ -183,8 +183,8 @@ def test_overlapping_generators_keep_nothing_of_their_past_alive(recorded: Recor
         held = following
     del following
     assert held is not None
-    held.close()
     assert sum(ref() is not None for ref in spans) <= 2
+    held.close()
     assert lumina.current_span().trace_id == "0" * 32
 
 
@@ -673,10 +673,11 @@ def test_an_error_thrown_into_a_generator_leaves_no_loop_of_references(recorded:
     try:
         error = Thrown()
         dead = weakref.ref(error)
-        with pytest.raises(Thrown):
+        try:
             generator.throw(error)
+        except Thrown:
+            pass
         del generator
-        error.__traceback__ = None
         del error
         assert dead() is None
     finally:

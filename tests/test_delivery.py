@@ -116,7 +116,7 @@ def test_blocked_loop(tmp_path: Path, block: str) -> None:
                     lambda: any(isinstance(f.event, AttributeSet) for f in consumer.facts)
                 )
                 flag.touch()  # only now can the block end
-                out, err = await asyncio.to_thread(process.communicate, timeout=60)
+                _, err = await asyncio.to_thread(process.communicate, timeout=60)
                 assert process.returncode == 0, err
         assert any(isinstance(f.event, SpanStarted) for f in consumer.facts)
 

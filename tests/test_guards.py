@@ -49,6 +49,16 @@ def test_a_scan_counts_what_decoding_would_build(value: Any) -> None:
     assert guards.container_bound(data) >= count(value)[0]
 
 
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 8, 16, 17, 255, 256, 65_535, 65_536])
+def test_every_width_of_length_is_read_right(size: int) -> None:
+    """What follows a string, a binary or an extension is found where it is."""
+    for value in (b"\x80" * size, "x" * size, msgspec.msgpack.Ext(5, b"\x80" * size)):
+        data = msgspec.msgpack.encode([value, {}])
+        assert guards.scan(data) == (2, 2)
+        with pytest.raises(RemoteProtocolError):
+            guards.scan(data[:-1])
+
+
 @given(values, st.integers(0, 10**6), st.binary(max_size=3))
 def test_a_scan_accepts_nothing_that_claims_more_than_there_is(
     value: Any, at: int, put: bytes
@@ -161,5 +171,7 @@ def test_an_event_that_nests_too_deep_is_found() -> None:
     """Text is not mistaken for depth, and what cannot be scanned is too deep."""
     assert not guards.is_too_deep(b"\x91" * limits.FRAME_DEPTH + b"\xc0")
     assert guards.is_too_deep(b"\x91" * (limits.FRAME_DEPTH + 1) + b"\xc0")
+    # Exactly at the limit, and full of bytes that look like more.
+    assert not guards.is_too_deep(b"\x91" * limits.FRAME_DEPTH + b"\xc4\x40" + b"\x91" * 64)
     assert not guards.is_too_deep(msgspec.msgpack.encode(["\u0110" * 100, b"\x91" * 100]))
     assert guards.is_too_deep(b"\x91" * 100)

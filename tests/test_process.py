@@ -122,7 +122,11 @@ def test_fork_under_load(tmp_path: Path) -> None:
     # The parent's open span is the parent of the children's spans, and theirs to end is none of it.
     (master,) = trace["roots"]
     assert master["state"] == "ok"
-    assert Counter(s["name"] for s in master["children"]) == {"before": 1200, "after": 1200, "child": 800}
+    assert Counter(s["name"] for s in master["children"]) == {
+        "before": 1200,
+        "after": 1200,
+        "child": 800,
+    }
 
 
 def test_fork_inside_a_span_leaves_it_to_the_parent(tmp_path: Path) -> None:

@@ -270,3 +270,10 @@ def test_the_fast_path_and_the_careful_one_agree(recorded: Recorded) -> None:
     said = [event.value for event in recorded.poll() if isinstance(event, AttributeSet)]
     assert said == [value for value in values for _ in range(2)]
     assert [type(a) for a in said[::2]] == [type(b) for b in said[1::2]]
+
+
+def test_what_cannot_be_made_small_enough_is_refused_and_counted() -> None:
+    limits = lumina.Limits(event_bytes=400)
+    with lumina.init(export=False, limits=limits) as runtime, lumina.trace("span") as span:
+        span.add_event("e" * 1000).set_attribute("k", "v" * 1000)
+        assert runtime.statistics().lost_by_type == {"event_added": 1}

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 
 import anyio
 import anyio.to_thread
@@ -12,6 +13,7 @@ from support.recorded import Recorded
 import lumina_stream as lumina
 from lumina_stream.model.limits import Limits
 from lumina_stream.model.live import Update
+from lumina_stream.recording import subscription
 
 
 @pytest.mark.anyio
@@ -66,6 +68,23 @@ async def test_closing_ends_the_loop_after_what_has_come(recorded: Recorded) -> 
             pass
         live.close()
     assert names == ["SpanStarted", "SpanEnded"]
+
+
+@pytest.mark.anyio
+async def test_what_comes_just_before_it_waits_is_seen(
+    recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = subscription._waker
+
+    def waker(event: anyio.Event) -> Callable[[], None]:
+        with lumina.trace("in between"):
+            pass
+        return make(event)
+
+    async with lumina.subscribe() as live:
+        monkeypatch.setattr(subscription, "_waker", waker)
+        with anyio.fail_after(5):
+            assert len((await anext(live)).facts) == 2
 
 
 @pytest.mark.anyio

@@ -1,5 +1,6 @@
 """The forms of `trace`, and when tracing is on at all."""
 
+import contextvars
 import functools
 import inspect
 import os
@@ -13,6 +14,8 @@ import pytest
 from support.recorded import Recorded
 
 import lumina_stream as lumina
+from lumina_stream.recording.context import current
+from lumina_stream.recording.span import RemoteParent
 from lumina_stream.recording.tracing import Trace
 
 REMOTE = lumina.SpanContext("a" * 32, "b" * 16)
@@ -150,6 +153,22 @@ def test_one_unsampled_object_entered_again_inside_itself() -> None:
         with block, block, block:
             pass
         assert lumina.current_span().trace_id == "0" * 32
+
+
+def test_one_unsampled_object_restores_what_was_around_it() -> None:
+    """In a process that goes on with an unsampled trace the current span is another process's."""
+    context = lumina.SpanContext("a" * 32, "b" * 16, False)
+    around = RemoteParent(context.trace_id, context.span_id, context)
+
+    def work() -> None:
+        current.set(around)
+        block = lumina.trace("block")
+        with block, lumina.trace("inner"), block:
+            pass
+        assert current.get() is around
+
+    with lumina.init(export=False):
+        contextvars.copy_context().run(work)
 
 
 def test_start_span_is_not_current_until_it_is_entered(recorded: Recorded) -> None:

@@ -158,8 +158,9 @@ class SpanNode(msgspec.Struct, eq=False):
     def attribute_marks(self) -> dict[str, str]:
         """Return what was done to values, names and errors, by path: cut, converted, redacted."""
         marks = {path: mark for path, (_, mark) in (self.marks or {}).items()}
-        for held in (self.values or {}).values():
-            marks.update(held.marks or {})
+        held = [value for value in (self.values or {}).values() if value.marks]
+        for value in sorted(held, key=lambda value: value.stamp):
+            marks.update(value.marks or {})
         return marks
 
     def event_list(self) -> list[SpanEventRecord]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator
+from functools import partial
 from typing import Any, TypeAlias
 
 from lumina_stream.recording.context import current
@@ -28,7 +29,7 @@ def wrap_generator(function: Callable[..., Any], begin: Begin) -> Callable[..., 
         inside: Span | None = span
         try:
             inner: Generator[Any, Any, Any] = function(*args, **kwargs)
-            step: Callable[[], Any] = lambda: next(inner)  # noqa: E731
+            step: Callable[[], Any] = partial(next, inner)
             while True:
                 outside = current.get()
                 current.set(inside)
@@ -51,9 +52,10 @@ def wrap_generator(function: Callable[..., Any], begin: Begin) -> Callable[..., 
                         current.set(outside)
                     raise
                 except BaseException as error:
-                    step = _thrower(inner, error)
+                    # No function of ours: its frame would join the error's traceback, and hold it.
+                    step = partial(inner.throw, error)
                 else:
-                    step = _sender(inner, sent)
+                    step = partial(inner.send, sent)
         except BaseException as error:
             step = _nothing  # it may hold the error, and so this frame: a loop for the collector
             span._finish(error)  # pyright: ignore[reportPrivateUsage]
@@ -114,11 +116,3 @@ def wrap_async_generator(function: Callable[..., Any], begin: Begin) -> Callable
 
 def _nothing() -> None:
     return None
-
-
-def _sender(inner: Generator[Any, Any, Any], value: Any) -> Callable[[], Any]:
-    return lambda: inner.send(value)
-
-
-def _thrower(inner: Generator[Any, Any, Any], error: BaseException) -> Callable[[], Any]:
-    return lambda: inner.throw(error)

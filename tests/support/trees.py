@@ -312,7 +312,7 @@ def _row(mine: list[Told], producers: dict[str, tuple[str, int, str]]) -> dict[s
         state = {"alive": "running", "lost": "interrupted", "ended": "unended"}[fate]
     last_ns = max([0, *(fact.event.time_ns for fact in mine)])
     marks = dict(own_marks)
-    for _, _, mark in values.values():
+    for _, _, mark in sorted(values.values(), key=lambda held: held[1]):
         marks |= mark
     return {
         "parent_id": None if begun is None else begun.parent_id,
