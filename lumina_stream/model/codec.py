@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from lumina_stream.model import limits
 from lumina_stream.model.errors import DecodeError
 from lumina_stream.model.events import (
     Event,
@@ -179,15 +180,21 @@ def tag_value(value: Any) -> Any:
             return str(value)
 
 
-def untag(value: Any) -> Any:
-    """Return `value` with tagged strings turned back; a malformed tag stays the string it is."""
+def untag(value: Any, room: int = limits.FRAME_DEPTH) -> Any:
+    """Return `value` with tagged strings turned back; a malformed tag stays the string it is.
+
+    Raises `RecursionError` below `room` levels: how deep the interpreter itself would go differs
+    from one version to the next.
+    """
     match value:
         case str() if value.startswith(_TAGS):
             return _untag_string(value)
+        case dict() | list() if not room:
+            raise RecursionError(f"values nest deeper than {limits.FRAME_DEPTH} levels")
         case dict():
-            return {k: untag(v) for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType]
+            return {k: untag(v, room - 1) for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType]
         case list():
-            return [untag(v) for v in value]  # pyright: ignore[reportUnknownVariableType]
+            return [untag(v, room - 1) for v in value]  # pyright: ignore[reportUnknownVariableType]
         case _:
             return value
 
