@@ -14,7 +14,7 @@ import msgspec
 
 from lumina_stream import process
 from lumina_stream.model.clock import Clock
-from lumina_stream.model.errors import ConfigurationError, LuminaError
+from lumina_stream.model.errors import LuminaError
 from lumina_stream.model.ids import IdGenerator, RandomIds
 from lumina_stream.model.limits import DEFAULT_LIMITS, EXIT_S, Limits
 from lumina_stream.recording import redaction as redactions
@@ -22,28 +22,19 @@ from lumina_stream.recording.context import active, recorder_now
 from lumina_stream.recording.queue import EventQueue
 from lumina_stream.recording.recorder import Recorder
 from lumina_stream.recording.redaction import DEFAULT, Redaction, Redactor
+from lumina_stream.recording.settings import (
+    Settings,
+    asked_by_environment,
+    flag,
+    program_name,
+    rate,
+    variable,
+)
 from lumina_stream.recording.values import Cleaner
 
 if TYPE_CHECKING:
     from lumina_stream.recording.subscription import Subscription
     from lumina_stream.transport.exporter import Exporter
-
-_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
-
-
-class Settings(msgspec.Struct, frozen=True):
-    """What `init` was told, after variables and defaults: also what a child process is told."""
-
-    service_name: str
-    endpoint: str
-    token: str | None
-    environment: str | None
-    attributes: dict[str, Any]
-    sample_rate: float
-    redact: Redaction
-    capture_content: bool
-    limits: Limits
-    export: bool
 
 
 class Statistics(msgspec.Struct, frozen=True):
@@ -301,18 +292,18 @@ def init(
             relay = ChildRelay.start()
             endpoint, token = relay.url, None
         settings = Settings(
-            service_name or _variable("SERVICE_NAME") or _program_name(),
-            endpoint or _variable("ENDPOINT") or "http://127.0.0.1:4318",
-            token or _variable("TOKEN"),
-            environment or _variable("ENVIRONMENT"),
+            service_name or variable("SERVICE_NAME") or program_name(),
+            endpoint or variable("ENDPOINT") or "http://127.0.0.1:4318",
+            token or variable("TOKEN"),
+            environment or variable("ENVIRONMENT"),
             dict(attributes or {}),
-            _rate(sample_rate),
+            rate(sample_rate),
             redactions.redaction_from(redact),
-            _flag("CAPTURE_CONTENT", True) if capture_content is None else bool(capture_content),
+            flag("CAPTURE_CONTENT", True) if capture_content is None else bool(capture_content),
             limits or DEFAULT_LIMITS,
             export,
         )
-        on = _flag("ENABLED", True) if enabled is None else bool(enabled)
+        on = flag("ENABLED", True) if enabled is None else bool(enabled)
         runtime = _install(Runtime(settings), on=on)
         runtime._relay, runtime.link = relay, relay.url if relay is not None else None  # pyright: ignore[reportPrivateUsage]
         return runtime
@@ -478,56 +469,6 @@ def _settings() -> Settings | None:
     cleaner = Cleaner(_runtime.settings.limits)
     attributes = {str(k): cleaner.clean(v, str(k)) for k, v in _runtime.settings.attributes.items()}
     return msgspec.structs.replace(_runtime.settings, redact=redact, attributes=attributes)
-
-
-def _variable(name: str) -> str | None:
-    return os.environ.get(f"LUMINA_{name}") or None
-
-
-def _flag(name: str, default: bool) -> bool:
-    text = os.environ.get(f"LUMINA_{name}")
-    if text is None:
-        return default
-    if text.strip().lower() in _TRUE:
-        return True
-    if text.strip().lower() in _FALSE:
-        return False
-    raise ConfigurationError(f"LUMINA_{name} is {text!r}; write 1 or 0")
-
-
-def _rate(given: float | None) -> float:
-    from lumina_stream.recording.sampling import threshold
-
-    text = _variable("SAMPLE_RATE")
-    rate: float = 1.0
-    if given is not None:
-        rate = given
-    elif text is not None:
-        try:
-            rate = float(text)
-        except ValueError:
-            raise ConfigurationError(
-                f"LUMINA_SAMPLE_RATE is {text!r}; write a number from 0.0 to 1.0"
-            ) from None
-    threshold(rate)
-    return rate
-
-
-def _program_name() -> str:
-    """Return a service name for a program that gave none: its script's or module's."""
-    path = sys.argv[0] if sys.argv and sys.argv[0] not in ("", "-c", "-m") else ""
-    name = os.path.splitext(os.path.basename(path))[0]
-    if name == "__main__":
-        name = os.path.basename(os.path.dirname(path))
-    return name or "python"
-
-
-def asked_by_environment() -> bool:
-    """Tell whether variables alone turn tracing on: LUMINA_ENABLED=1, or an endpoint and not =0."""
-    enabled = os.environ.get("LUMINA_ENABLED", "").strip().lower()
-    if enabled:
-        return enabled in _TRUE
-    return bool(os.environ.get("LUMINA_ENDPOINT"))
 
 
 active.revive = _revive
