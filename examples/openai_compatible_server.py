@@ -4,11 +4,13 @@ It is an extractive stand-in, NOT a language model. It writes nothing of its own
 
 - with numbered passages in the prompt, it answers with sentences copied from them, chosen by
   how much of the question they cover;
-- without passages, it splits the question into search queries.
+- without passages, it splits the question into search queries;
+- with tools, it takes them by a plain keyword rule (see `stand_in_tools.py`).
 
-Its "tokens" are words and its pace is a configured delay. What is real is the interface: any
-OpenAI client can talk to it, streaming included. Put a real endpoint in its place and the
-calling code stays as it is.
+Its "tokens" are words, its pace is a configured delay, and it takes any model name and gives the
+same answers under each; `Pace` says which names fail. What is real is the interface: any OpenAI
+client can talk to it, streaming included. Put a real endpoint in its place and the calling code
+stays as it is.
 
     python examples/openai_compatible_server.py            # prints its address, runs until Ctrl-C
 """
@@ -29,7 +31,9 @@ from typing import Any
 
 import anyio
 import uvicorn
+from anyio.from_thread import start_blocking_portal
 from rag_retrieval import terms_of
+from stand_in_tools import Call, choose_call, tool_results
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -44,11 +48,15 @@ DANGLING = ("It ", "Its ", "This ", "That ", "These ", "They ", "Another ")
 
 @dataclass
 class Pace:
-    """How slow the server plays, and which of its requests it refuses once."""
+    """How slow the server plays, which of its requests it refuses once, and which models fail."""
 
     first_token_s: float = 0.45
     between_tokens_s: float = 0.018
     refuse: frozenset[int] = frozenset()
+    down: frozenset[str] = frozenset()
+    """Models whose requests are all refused."""
+    hung: frozenset[str] = frozenset()
+    """Models that never answer: what the caller does then is its own timeout."""
     requests_seen: int = field(default=0, init=False)
 
     def refuses_next(self) -> bool:
@@ -59,14 +67,22 @@ class Pace:
 def create_app(pace: Pace) -> Starlette:
     async def chat_completions(request: Request) -> Response:
         body = await request.json()
-        if pace.refuses_next():
+        model = body.get("model", MODEL)
+        if model in pace.hung:
+            await request.receive()  # The body is read: next comes that the caller has hung up.
+        if pace.refuses_next() or model in pace.down:
             await anyio.sleep(pace.first_token_s / 2)
             return _error(503, "The server is overloaded, try again.", "overloaded")
-        prompt = [message for message in body.get("messages", []) if message["role"] == "user"]
+        messages = body.get("messages", [])
+        prompt = [message for message in messages if message["role"] == "user"]
         if not prompt:
             return _error(400, "The prompt has no user message.", "invalid_request_error")
         limit = body.get("max_completion_tokens") or body.get("max_tokens") or DEFAULT_MAX_TOKENS
-        completion = _Completion(body, reply_to(prompt[-1]["content"], limit))
+        question = prompt[-1]["content"]
+        call = choose_call(body.get("tools") or [], messages, split_question(question))
+        if call is None and body.get("tools"):
+            question = "\n\n".join([*tool_results(messages), f"Question: {question}"])
+        completion = _Completion(body, "" if call else reply_to(question, limit), call)
         await anyio.sleep(pace.first_token_s)
         if not body.get("stream"):
             return JSONResponse(completion.whole())
@@ -93,6 +109,16 @@ async def serve_in_background(pace: Pace) -> AsyncIterator[str]:
                 yield f"http://127.0.0.1:{port}/v1"
             finally:
                 server.should_exit = True
+
+
+@contextmanager
+def serve_in_thread(pace: Pace) -> Iterator[str]:
+    """Run the server in a thread of its own, for programs without a loop, and yield its base URL."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(serve_in_background(pace)) as base_url,
+    ):
+        yield base_url
 
 
 def reply_to(prompt: str, limit: int) -> str:
@@ -201,24 +227,33 @@ def _after_label(prompt: str, label: str) -> str:
 class _Completion:
     """One answer in the two shapes that the interface knows."""
 
-    def __init__(self, request: dict[str, Any], text: str) -> None:
+    def __init__(self, request: dict[str, Any], text: str, call: Call | None = None) -> None:
         self._id = f"chatcmpl-{uuid.uuid4().hex}"
         self._created = int(time.time())
+        self._model = request.get("model", MODEL)
         self._text = text
-        prompt = " ".join(str(message["content"]) for message in request["messages"])
-        counts = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(text.split())}
+        self._calls = [call.as_tool_call()] if call else []
+        self._finish_reason = "tool_calls" if call else "stop"
+        prompt = " ".join(str(message.get("content") or "") for message in request["messages"])
+        said = text or json.dumps(self._calls)
+        counts = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(said.split())}
         self._usage = {**counts, "total_tokens": sum(counts.values())}
 
     def whole(self) -> dict[str, Any]:
-        message = {"role": "assistant", "content": self._text}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        message: dict[str, Any] = {"role": "assistant", "content": self._text or None}
+        if self._calls:
+            message["tool_calls"] = self._calls
+        choice = {"index": 0, "message": message, "finish_reason": self._finish_reason}
         return self._object("chat.completion", [choice]) | {"usage": self._usage}
 
     async def chunks(self, pause_s: float, with_usage: bool) -> AsyncIterator[str]:
         for piece in re.findall(r"\S+\s*", self._text):
             yield self._event([{"index": 0, "delta": {"content": piece}, "finish_reason": None}])
             await anyio.sleep(pause_s)
-        yield self._event([{"index": 0, "delta": {}, "finish_reason": "stop"}])
+        for number, call in enumerate(self._calls):
+            delta = {"tool_calls": [{"index": number, **call}]}
+            yield self._event([{"index": 0, "delta": delta, "finish_reason": None}])
+        yield self._event([{"index": 0, "delta": {}, "finish_reason": self._finish_reason}])
         if with_usage:
             yield self._event([], usage=self._usage)
         yield "data: [DONE]\n\n"
@@ -227,7 +262,7 @@ class _Completion:
         return f"data: {json.dumps(self._object('chat.completion.chunk', choices) | more)}\n\n"
 
     def _object(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        head = {"id": self._id, "object": kind, "created": self._created, "model": MODEL}
+        head = {"id": self._id, "object": kind, "created": self._created, "model": self._model}
         return head | {"choices": choices}
 
 

@@ -19,17 +19,14 @@ from __future__ import annotations
 
 import argparse
 import random
-import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import openai
 from openai import AsyncOpenAI
-from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletionMessageParam
 from openai_compatible_server import MODEL, Pace, serve_in_background
 from rag_retrieval import (
@@ -44,6 +41,7 @@ from rag_retrieval import (
 )
 
 import lumina_stream as lumina
+from lumina_stream.llm.span import LlmSpan
 
 T = TypeVar("T")
 
@@ -53,6 +51,7 @@ DEFAULT_QUESTION = (
     "is open, and when is the on-call engineer paged?"
 )
 
+PROVIDER = "extractive-stand-in"
 SEARCH_TOP_K = 12
 CANDIDATES = 40
 PROMPT_CHUNKS = 6
@@ -63,8 +62,6 @@ BACKOFF_S = 0.2
 BACKOFF_CAP_S = 5.0
 FIRST_TOKEN_TIMEOUT_S = 8.0
 RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
-# Each attribute is a message on the wire; a viewer needs no more to tell slow from stuck.
-PIECES_PER_REPORT = 10
 NOTE_WORDS = 60
 ANSWER_WORDS = 190
 
@@ -107,7 +104,7 @@ class Model:
         self._client = client
 
     async def split(self, question: str) -> list[str]:
-        async with _llm_span("split_question") as span:
+        async with lumina.trace_llm("split_question", provider=PROVIDER) as span:
             messages = _messages(
                 "Split the question into at most three search queries, one a line.",
                 f"Question: {question}",
@@ -118,7 +115,7 @@ class Model:
             return queries
 
     async def read(self, query: str, chunks: Sequence[Chunk]) -> str:
-        async with _llm_span("read_passages") as span:
+        async with lumina.trace_llm("read_passages", provider=PROVIDER) as span:
             messages = _messages(
                 "Copy what answers the question from the passages.", _prompt(query, chunks)
             )
@@ -126,16 +123,15 @@ class Model:
 
     async def synthesize(self, question: str, chunks: Sequence[Chunk]) -> str:
         """Stream the answer, printing each piece as it arrives."""
-        async with _llm_span("synthesis") as span:
+        async with lumina.trace_llm("synthesis", provider=PROVIDER) as span:
             messages = _messages(
                 "Answer the question from the passages only and cite them by number.",
                 _prompt(question, chunks),
             )
-            started = time.perf_counter()
-            stream = await _with_retries(
-                lambda: self._client.chat.completions.create(
-                    model=MODEL,
-                    messages=messages,
+            stream = span.record(
+                await self._send(
+                    span,
+                    messages,
                     max_tokens=ANSWER_WORDS,
                     stream=True,
                     stream_options={"include_usage": True},
@@ -145,37 +141,24 @@ class Model:
             async with stream:
                 async for chunk in stream:
                     # The last chunk carries the usage and no choice.
-                    if chunk.usage:
-                        _record_usage(span, chunk.usage)
-                    if not chunk.choices:
-                        continue
-                    choice = chunk.choices[0]
-                    if choice.finish_reason:
-                        span.set_attribute("gen_ai.response.finish_reasons", [choice.finish_reason])
-                    if not choice.delta.content:
-                        continue
-                    if not pieces:
-                        waited_s = time.perf_counter() - started
-                        span.set_attribute("gen_ai.response.time_to_first_chunk", waited_s)
-                    pieces.append(choice.delta.content)
-                    print(choice.delta.content, end="", flush=True)
-                    if len(pieces) % PIECES_PER_REPORT == 0:
-                        span.set_attribute("stream.pieces", len(pieces))
+                    for choice in chunk.choices:
+                        pieces.append(choice.delta.content or "")
+                        print(pieces[-1], end="", flush=True)
             print()
-            span.set_attribute("stream.pieces", len(pieces))
             return "".join(pieces)
 
     async def _complete(
-        self, span: lumina.Span, messages: list[ChatCompletionMessageParam], max_tokens: int
+        self, span: LlmSpan, messages: list[ChatCompletionMessageParam], max_tokens: int
     ) -> str:
-        completion = await _with_retries(
-            lambda: self._client.chat.completions.create(
-                model=MODEL, messages=messages, max_tokens=max_tokens
-            )
-        )
-        if completion.usage:
-            _record_usage(span, completion.usage)
+        completion = span.record(await self._send(span, messages, max_tokens=max_tokens))
         return completion.choices[0].message.content or ""
+
+    async def _send(
+        self, span: LlmSpan, messages: list[ChatCompletionMessageParam], **parameters: Any
+    ) -> Any:
+        request = {"model": MODEL, "messages": messages, **parameters}
+        span.record_request(request)
+        return await _with_retries(lambda: self._client.chat.completions.create(**request))
 
 
 class Pipeline:
@@ -309,23 +292,6 @@ async def _with_retries(call: Callable[[], Awaitable[T]]) -> T:
         lumina.current_span().add_event("retry scheduled", wait_s=round(wait_s, 3))
         await anyio.sleep(wait_s)
     raise AssertionError("the loop returns or raises")
-
-
-def _llm_span(name: str) -> AbstractAsyncContextManager[lumina.Span]:
-    return lumina.trace(
-        name,
-        kind="llm",
-        attributes={
-            "gen_ai.operation.name": "chat",
-            "gen_ai.provider.name": "extractive-stand-in",
-            "gen_ai.request.model": MODEL,
-        },
-    )
-
-
-def _record_usage(span: lumina.Span, usage: CompletionUsage) -> None:
-    span.set_attribute("gen_ai.usage.input_tokens", usage.prompt_tokens)
-    span.set_attribute("gen_ai.usage.output_tokens", usage.completion_tokens)
 
 
 def _messages(instruction: str, prompt: str) -> list[ChatCompletionMessageParam]:

@@ -4,7 +4,8 @@
     lumina-stream tail                 # terminal 2
     python examples/rag_request.py     # terminal 3
 
-The retrieval counts shared words and the synthesis quotes: put your own in their place.
+The retrieval counts shared words and the synthesis quotes: put your own in their place. Where a
+model is called, `lumina.trace_llm` belongs around it: `guides/simple_rag.py` has that.
 """
 
 import anyio

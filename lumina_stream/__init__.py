@@ -40,15 +40,28 @@ from lumina_stream.version import __version__
 if TYPE_CHECKING:
     from lumina_stream.instrument.asgi import TraceMiddleware
     from lumina_stream.instrument.logging import TraceIds, add_trace_ids
+    from lumina_stream.instrument.opentelemetry import (
+        LuminaSpanProcessor,
+        instrument_opentelemetry,
+    )
+    from lumina_stream.instrument.registry import instrument, uninstrument
+    from lumina_stream.llm.call import trace_llm
+    from lumina_stream.llm.span import LlmSpan
     from lumina_stream.recording.subscription import Subscription
     from lumina_stream.viewing.client import tail
 
 _LATER = {
+    "LlmSpan": "lumina_stream.llm.span",
+    "LuminaSpanProcessor": "lumina_stream.instrument.opentelemetry",
+    "instrument_opentelemetry": "lumina_stream.instrument.opentelemetry",
     "Subscription": "lumina_stream.recording.subscription",
     "TraceIds": "lumina_stream.instrument.logging",
     "TraceMiddleware": "lumina_stream.instrument.asgi",
     "add_trace_ids": "lumina_stream.instrument.logging",
+    "instrument": "lumina_stream.instrument",
     "tail": "lumina_stream.viewing.client",
+    "trace_llm": "lumina_stream.llm.call",
+    "uninstrument": "lumina_stream.instrument.registry",
 }
 
 __all__ = [
@@ -58,7 +71,9 @@ __all__ = [
     "ConnectionEnded",
     "ConnectionFailed",
     "Limits",
+    "LlmSpan",
     "LuminaError",
+    "LuminaSpanProcessor",
     "Redaction",
     "Runtime",
     "Span",
@@ -76,6 +91,8 @@ __all__ = [
     "flush",
     "init",
     "inject",
+    "instrument",
+    "instrument_opentelemetry",
     "propagate",
     "shutdown",
     "start_span",
@@ -83,6 +100,8 @@ __all__ = [
     "subscribe",
     "tail",
     "trace",
+    "trace_llm",
+    "uninstrument",
     "with_attributes",
 ]
 

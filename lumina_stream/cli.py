@@ -1,19 +1,29 @@
-"""The command `lumina-stream`: serve, tail, run, demo."""
+"""The command `lumina-stream`: serve, tail, run, export, demo."""
 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from lumina_stream.model.errors import ConfigurationError, LuminaError
-from lumina_stream.transport.endpoint import DEFAULT_ENDPOINT, DEFAULT_PORT
+from lumina_stream.model.node import STATES
+from lumina_stream.transport.endpoint import DEFAULT_ENDPOINT, DEFAULT_PORT, parse_endpoint
 from lumina_stream.version import __version__
+from lumina_stream.viewing.asking import name_of, since_of, state_of, trace_id_of
+from lumina_stream.viewing.text import parse_seconds
+
+T = TypeVar("T")
 
 NEEDS_EXTRA = 2
 """Exit code when something is not installed, and of argparse for wrong arguments."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
+LEAST_KEEP_S = 60.0
+"""What is kept for less is gone before anybody looks."""
+LEAST_BYTES = 1 << 20
+"""Below it one busy second would push out what was just stored."""
 EXTRA_HINT = "pip install 'lumina-stream[all]'"
 
 _BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -33,9 +43,12 @@ examples:
   lumina-stream serve                                    for this machine alone
   lumina-stream serve --port 0 --data /tmp/traces        any free port, another data folder
   lumina-stream serve --keep 30d --max-bytes 50GiB       keep more
+  lumina-stream serve --forward http://collector:4318    and pass finished spans on
   LUMINA_TOKEN=... lumina-stream serve --host 0.0.0.0    for a team; a token is then required
 
-The URL is the one line on stdout once it is ready; everything else goes to stderr.
+In a pipe or file the URL is the one line on stdout once it is ready; everything else goes to stderr.
+OpenTelemetry programs send to its /v1/traces (OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf).
+LUMINA_FORWARD_HEADERS (key=value,key2=value2) go with each request of --forward.
 LUMINA_WRITE_TOKEN and LUMINA_READ_TOKEN (or LUMINA_TOKEN for both) guard sending and reading.
 """
 
@@ -53,12 +66,22 @@ On a terminal it is a live tree; in a pipe or file it is lines, with --json one 
 _RUN_EPILOG = """\
 examples:
   lumina-stream run -- python my_program.py
+  lumina-stream run --instrument -- python agent.py      trace openai, langgraph, httpx, ... in it
   lumina-stream run -- pytest -x
   echo question | lumina-stream run -- python ask.py > answer.txt
 
 The program's input and output are untouched: the link and the finished tree go to stderr. The exit
 code is the program's, 128 + n if signal n ended it. A relay that answers at the endpoint is used,
 otherwise one runs as long as the program does.
+"""
+
+_EXPORT_EPILOG = """\
+examples:
+  lumina-stream export --trace 4bf92f3577b34da6a3ce929d0e0e4736
+  lumina-stream export --since 1h --service my-rag-app --output traces.jsonl
+
+otlp-json is OpenTelemetry's file format: one TracesData object a line, here one trace a line. A span
+that still runs has no end time.
 """
 
 _DEMO_EPILOG = """\
@@ -72,7 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = list(sys.argv[1:] if arguments is None else arguments)
     own, command = _split(given)
-    options = parser.parse_args(own)
+    options, unknown = parser.parse_known_args(own)
+    if unknown:
+        getattr(options, "parser", parser).error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         match options.command:
             case "serve":
@@ -85,8 +110,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from lumina_stream.viewing.running import run_command
 
                 if not command:
-                    parser.error("run needs a command: lumina-stream run -- python my_program.py")
-                return run_command(command, url=options.url)
+                    options.parser.error(
+                        "run needs a command: lumina-stream run -- python my_program.py"
+                    )
+                return run_command(command, url=options.url, instrument=options.instrument)
+            case "export":
+                from lumina_stream.viewing.exporting import run_export
+
+                return run_export(options)
             case "demo":
                 from lumina_stream.viewing.demonstration import run_demo
 
@@ -135,9 +166,13 @@ def _parser() -> argparse.ArgumentParser:
         "serve", help="run a relay", description="Run a relay: it takes, keeps and shows traces.",
         epilog=_SERVE_EPILOG, formatter_class=raw,
     )  # fmt: skip
+    serve.set_defaults(parser=serve)
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     serve.add_argument(
-        "--port", type=int, default=DEFAULT_PORT, help="port, 0 for any free one (%(default)s)"
+        "--port",
+        type=_checked(parse_port),
+        default=DEFAULT_PORT,
+        help="port, 0 for any free one (%(default)s)",
     )
     serve.add_argument(
         "--data",
@@ -146,16 +181,35 @@ def _parser() -> argparse.ArgumentParser:
         help="data folder (the XDG state folder's lumina-stream)",
     )
     serve.add_argument(
-        "--keep", default="7d", metavar="TIME", help="keep traces this long, or `forever` (7d)"
+        "--keep",
+        type=_checked(parse_keep),
+        default="7d",
+        metavar="TIME",
+        help="keep traces this long, or `forever` (7d)",
     )
     serve.add_argument(
-        "--max-bytes", default="5GiB", metavar="SIZE", help="drop the oldest above this (5GiB)"
+        "--max-bytes",
+        type=_checked(parse_max_bytes),
+        default="5GiB",
+        metavar="SIZE",
+        help="drop the oldest above this, or `unlimited` (5GiB)",
     )
+    serve.add_argument(
+        "--prices", action="append", default=[], type=Path, metavar="FILE",
+        help="prices of local or negotiated models, before the published ones (TOML or JSON)",
+    )  # fmt: skip
+    serve.add_argument(
+        "--forward", metavar="URL",
+        help="send finished spans on to this OTLP backend, at least once (LUMINA_FORWARD)",
+    )  # fmt: skip
     serve.add_argument("--allow-host", action="append", default=[], metavar="HOST",
+                       type=_checked(parse_host),
                        help="accept this Host header too, behind a proxy")  # fmt: skip
     serve.add_argument("--allow-origin", action="append", default=[], metavar="ORIGIN",
+                       type=_checked(_origin),
                        help="accept browsers that come from this origin")  # fmt: skip
-    serve.add_argument("--root-path", default="", metavar="PATH", help="prefix behind a proxy")
+    serve.add_argument("--root-path", default="", metavar="PATH", help="prefix behind a proxy",
+                       type=_checked(parse_root_path))  # fmt: skip
     serve.add_argument(
         "--trust-proxy", action="store_true", help="believe X-Forwarded-* from a proxy"
     )
@@ -167,32 +221,65 @@ def _parser() -> argparse.ArgumentParser:
         "tail", help="watch what runs", description="Watch traces while they run.",
         epilog=_TAIL_EPILOG, formatter_class=raw,
     )  # fmt: skip
+    tail.set_defaults(parser=tail)
     tail.add_argument(
-        "--url", metavar="U", help=f"the relay (LUMINA_ENDPOINT, else {DEFAULT_ENDPOINT})"
+        "--url",
+        metavar="U",
+        type=_checked(_url),
+        help=f"the relay (LUMINA_ENDPOINT, else {DEFAULT_ENDPOINT})",
     )
     tail.add_argument("--json", action="store_true", help="print one fact a line, as JSON")
     tail.add_argument("--lines", action="store_true", help="print lines even on a terminal")
-    tail.add_argument("--service", metavar="S", help="only traces of this service")
-    tail.add_argument("--trace", metavar="ID", help="only this trace, from its beginning")
-    tail.add_argument("--name", metavar="GLOB", help="only traces whose root has such a name")
-    tail.add_argument(
-        "--state", metavar="S", help="only traces in this state: running, ok, error, interrupted"
-    )
-    tail.add_argument(
-        "--since", metavar="TIME", help="begin with what arrived since then: 30s, 10m, 2h"
-    )
+    tail.add_argument("--service", metavar="S", help="only traces of this service",
+                      type=_checked(name_of))  # fmt: skip
+    tail.add_argument("--trace", metavar="ID", help="only this trace, from its beginning",
+                      type=_checked(trace_id_of))  # fmt: skip
+    tail.add_argument("--name", metavar="GLOB", help="only traces whose root has such a name",
+                      type=_checked(name_of))  # fmt: skip
+    tail.add_argument("--state", metavar="S", help=f"only traces in this state: {', '.join(STATES)}",
+                      type=_checked(state_of))  # fmt: skip
+    tail.add_argument("--since", metavar="TIME", type=_checked(since_of),
+                      help="begin with what arrived since then: 30s, 10m, 2h")  # fmt: skip
     tail.add_argument(
         "--until-idle", action="store_true",
         help="end once a trace was seen and nothing has run for a second",
     )  # fmt: skip
 
     run = commands.add_parser(
-        "run", help="run a program and show its trace", usage="lumina-stream run [--url U] -- CMD ...",
+        "run", help="run a program and show its trace", usage="lumina-stream run [--url U] [--instrument] -- CMD ...",
         description="Run a program with tracing on, and show its tree at the end.",
         epilog=_RUN_EPILOG, formatter_class=raw,
     )  # fmt: skip
+    run.set_defaults(parser=run)
     run.add_argument(
-        "--url", metavar="U", help=f"use this relay (LUMINA_ENDPOINT, else {DEFAULT_ENDPOINT})"
+        "--url",
+        metavar="U",
+        type=_checked(_url),
+        help=f"use this relay (LUMINA_ENDPOINT, else {DEFAULT_ENDPOINT})",
+    )
+    run.add_argument(
+        "--instrument", action="store_true",
+        help="trace the calls of the libraries that it uses, without a change to it",
+    )  # fmt: skip
+
+    export = commands.add_parser(
+        "export", help="write traces to a file", description="Write traces in another form.",
+        epilog=_EXPORT_EPILOG, formatter_class=raw,
+    )  # fmt: skip
+    export.add_argument(
+        "--format", choices=("otlp-json",), default="otlp-json", help="form (%(default)s)"
+    )
+    export.add_argument(
+        "--url", metavar="U", help=f"the relay (LUMINA_ENDPOINT, else {DEFAULT_ENDPOINT})"
+    )
+    export.add_argument("--trace", metavar="ID", help="only this trace")
+    export.add_argument("--service", metavar="S", help="only traces of this service")
+    export.add_argument("--name", metavar="GLOB", help="only traces whose root has such a name")
+    export.add_argument(
+        "--since", metavar="TIME", help="only what started since then: 30s, 10m, 2h"
+    )
+    export.add_argument(
+        "--output", type=Path, metavar="FILE", help="write here instead of to stdout"
     )
 
     commands.add_parser(
@@ -205,18 +292,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(options: argparse.Namespace) -> int:
     from lumina_stream.relay.serve import RelayConfig, serve
-    from lumina_stream.viewing.text import parse_seconds
 
-    keep = str(options.keep)
     config = RelayConfig(
         host=options.host,
         port=options.port,
         data=options.data,
-        keep_s=None if keep == "forever" else parse_seconds(keep),
-        max_bytes=parse_bytes(options.max_bytes),
+        keep_s=options.keep,
+        max_bytes=options.max_bytes,
+        prices=tuple(options.prices),
+        forward=options.forward,
         allow_hosts=tuple(options.allow_host),
         allow_origins=tuple(options.allow_origin),
-        root_path=options.root_path.rstrip("/"),
+        root_path=options.root_path,
         trust_proxy=options.trust_proxy,
         log_format=options.log,
     )
@@ -237,6 +324,70 @@ def parse_bytes(text: str) -> int | None:
     if size <= 0:
         raise ConfigurationError(f"{text!r} is no size; write for example 500MiB or 5GiB")
     return size
+
+
+def parse_keep(text: str) -> float | None:
+    """Return how long to keep traces, in seconds, from text such as `7d`; None for `forever`."""
+    if text.strip().lower() == "forever":
+        return None
+    seconds = parse_seconds(text)
+    if seconds < LEAST_KEEP_S:
+        raise ConfigurationError(
+            f"{text!r} is less than a minute; write for example 12h, 7d or forever"
+        )
+    return seconds
+
+
+def parse_max_bytes(text: str) -> int | None:
+    """Return how much to keep, in bytes; None for `unlimited`."""
+    size = parse_bytes(text)
+    if size is not None and size < LEAST_BYTES:
+        raise ConfigurationError(f"{text!r} is less than 1 MiB; write for example 500MiB or 5GiB")
+    return size
+
+
+def parse_port(text: str) -> int:
+    """Return a port to listen on, 0 for any."""
+    if not (text.isascii() and text.isdigit() and int(text) < 1 << 16):
+        raise ConfigurationError(f"{text!r} is no port; write 1 to 65535, or 0 for any free one")
+    return int(text)
+
+
+def parse_root_path(text: str) -> str:
+    """Return a path prefix without a final slash."""
+    if text and not text.startswith("/"):
+        raise ConfigurationError(f"{text!r} does not begin with a slash; write it as /{text}")
+    return text.rstrip("/")
+
+
+def parse_host(text: str) -> str:
+    """Return a Host header to accept: a name or address, with a port or without."""
+    if not text or any(c in "/?#@" or c.isspace() for c in text):
+        raise ConfigurationError(f"{text!r} is no host; write it as name or name:port")
+    return text
+
+
+def _origin(text: str) -> str:
+    from lumina_stream.relay.access import parse_origin
+
+    return parse_origin(text)
+
+
+def _url(text: str) -> str:
+    parse_endpoint(text)
+    return text
+
+
+def _checked(check: Callable[[str], T]) -> Callable[[str], T]:
+    """Let argparse say what is wrong with a value: with the sub-command's usage, exit code 2."""
+
+    def convert(text: str) -> T:
+        try:
+            return check(text)
+        except ConfigurationError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
 
 
 def _complain(message: str, code: int) -> int:

@@ -222,10 +222,10 @@ class Runtime:
         import logging
 
         logging.getLogger("lumina_stream").warning(
-            "lumina-stream: %d events were not delivered to %s%s",
+            "lumina-stream: %d events were not delivered to %s (%s)",
             waiting,
             self.settings.endpoint,
-            f" ({error})" if error else "",
+            error or "out of time: lumina.flush() before the end waits longer",
         )
 
     # --- fork ----------------------------------------------------------------------------------
@@ -410,7 +410,10 @@ def _runtime_here() -> Runtime | None:
 def _at_exit() -> None:
     runtime = _runtime_here()
     if runtime is not None:
-        runtime._shut_down(EXIT_S, at_exit=True)  # pyright: ignore[reportPrivateUsage]
+        try:
+            runtime._shut_down(EXIT_S, at_exit=True)  # pyright: ignore[reportPrivateUsage]
+        except KeyboardInterrupt:  # a second Ctrl-C: leave at once, and leave no traceback
+            pass
         _keep_interrupted_exit()
 
 

@@ -17,7 +17,14 @@ COMMAND = [sys.executable, "-m", "lumina_stream"]
 def main() -> int:
     """Run the demo; the exit code is the pipeline's."""
     if not (sys.stdout.isatty() and sys.stderr.isatty()):
-        return subprocess.run([*COMMAND, "run", "--", *PIPELINE], check=False).returncode
+        # In a session of its own: Ctrl-C ends it quietly instead of with a traceback.
+        program = subprocess.Popen([*COMMAND, "run", "--", *PIPELINE], start_new_session=True)
+        try:
+            return program.wait()
+        except KeyboardInterrupt:
+            program.terminate()
+            program.wait()
+            raise
     from lumina_stream.transport.child_relay import ChildRelay
 
     with tempfile.TemporaryDirectory(prefix="lumina-demo-") as folder:
@@ -36,12 +43,18 @@ def watch(url: str, answer: Path) -> int:
     environment = {**os.environ, "LUMINA_ENDPOINT": url}
     with answer.open("w") as output:
         pipeline = subprocess.Popen(
-            PIPELINE, env=environment, stdout=output, stderr=subprocess.STDOUT
+            PIPELINE,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
             subprocess.run([*COMMAND, "tail", "--url", url, "--until-idle"], check=False)
         except KeyboardInterrupt:
             pipeline.terminate()
+            pipeline.wait()
+            raise
         code = pipeline.wait()
     print(answer.read_text())
     return code

@@ -83,9 +83,7 @@ def test_help_teaches(tmp_path: Path) -> None:
     assert re.fullmatch(r"lumina-stream \d+\.\d+\.\d+\n", out)
 
 
-@pytest.mark.parametrize(
-    ("module", "arguments"), [("uvicorn", ["serve"]), ("apsw", ["demo"]), ("rich", ["run", "x"])]
-)
+@pytest.mark.parametrize(("module", "arguments"), [("uvicorn", ["serve"]), ("apsw", ["demo"])])
 def test_a_missing_extra(tmp_path: Path, module: str, arguments: list[str]) -> None:
     """What is not installed is named, with the line that installs it; exit code 2."""
     source = (
@@ -129,6 +127,73 @@ def test_run_with_a_relay_that_is_there(tmp_path: Path, relay: RelayProcess) -> 
     assert "\x1b" not in err
 
 
+def test_run_without_rich(tmp_path: Path, relay: RelayProcess) -> None:
+    """The tree needs no library that a terminal's live tree needs."""
+    arguments = ["run", "--", sys.executable, program(tmp_path, TRACED)]
+    source = (
+        "import sys; sys.modules['rich'] = None\n"
+        f"from lumina_stream.cli import main; sys.exit(main({arguments!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, encoding="utf-8",
+        env=environment(tmp_path, LUMINA_ENDPOINT=relay.url), input="hello\n",
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert "✓ job  my_program  task" in done.stderr
+
+
+def test_run_says_nothing_of_a_program_that_is_not_there(tmp_path: Path) -> None:
+    """127 or 126 at once: no relay is started for it, and no link shown."""
+    (tmp_path / "data.txt").touch()
+    for name, code, said in (
+        ("no-such-command-here", 127, "command not found: no-such-command-here"),
+        (str(tmp_path / "data.txt"), 126, f"cannot run {tmp_path}/data.txt: not executable"),
+        (str(tmp_path), 126, f"cannot run {tmp_path}: it is a folder"),
+    ):
+        found = command(tmp_path, "run", "--", name, LUMINA_ENDPOINT="http://127.0.0.1:1")
+        assert found == (code, "", f"lumina-stream: {said}\n")
+    assert not (tmp_path / "lumina-stream").exists()
+
+
+def test_tail_says_when_the_relay_is_away(tmp_path: Path) -> None:
+    """On stderr, also with --json, and when it is back."""
+    with running_relay(tmp_path / "data") as relay:
+        for more in (["--json"], ["--lines"]):
+            with start(tmp_path, "tail", "--since", "1h", "--url", relay.url, *more) as process:
+                assert process.stdout is not None
+                assert process.stderr is not None
+                trace_something(tmp_path, relay.url)
+                process.stdout.readline()
+                port = relay.port
+                relay.kill()
+                line = process.stderr.readline()
+                assert line.startswith(f"lumina-stream: the relay at {relay.url} is away")
+                relay.start(port)
+                line = process.stderr.readline()
+                assert line == f"lumina-stream: the relay at {relay.url} is back\n"
+                process.terminate()
+
+
+@pytest.mark.parametrize("script", [["-m", "lumina_stream", "demo"], ["scripts/demo.py"]])
+def test_demo_ends_quietly_on_ctrl_c(tmp_path: Path, script: list[str]) -> None:
+    """The whole process group gets it, as from a terminal: nothing of the child is shown."""
+    process = subprocess.Popen(
+        [sys.executable, *script], cwd=REPOSITORY, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+        env=environment(tmp_path), start_new_session=True,
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None and process.stderr is not None
+        first = process.stderr.readline()
+        assert "127.0.0.1" in first
+        if script[0] == "-m":
+            process.stdout.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    assert "Traceback" not in err and "KeyboardInterrupt" not in err
+
+
 def test_run_brings_its_own_relay(tmp_path: Path) -> None:
     """With nobody at the endpoint a relay runs as long as the program; its traces are kept."""
     source = "import lumina_stream as l, os, signal\nwith l.trace('job'): os.kill(os.getpid(), 9)"
@@ -136,6 +201,8 @@ def test_run_brings_its_own_relay(tmp_path: Path) -> None:
     code, _, err = command(tmp_path, "run", sys.executable, program(tmp_path, source), **nowhere)
     assert code == 128 + signal.SIGKILL
     assert "live at http://127.0.0.1:" in err
+    not_used = "LUMINA_ENDPOINT is not used: nothing answers at http://127.0.0.1:1"
+    assert err.splitlines()[0] == f"lumina-stream: {not_used} (connection refused)"
     assert "╳ job  interrupted, last seen " in err or "no trace" in err
     assert (tmp_path / "lumina-stream").is_dir()
 
@@ -144,11 +211,27 @@ def test_run_brings_its_own_relay(tmp_path: Path) -> None:
     ("arguments", "code", "text"),
     [
         (["run", "--", "no-such-command-here"], 127, "command not found: no-such-command-here"),
-        (["run"], 2, "run needs a command"),
+        (["run"], 2, "lumina-stream run: error: run needs a command"),
         (["run", "--url", "http://127.0.0.1:1", "true"], 1, "no relay answers"),
         (["tail", "--url", "http://127.0.0.1:1"], 1, "nothing listens at http://127.0.0.1:1"),
-        (["tail", "--since", "soon"], 1, "'soon' is no time span"),
-        (["serve", "--max-bytes", "much"], 1, "'much' is no size"),
+        (["tail", "--since", "soon"], 2, "tail: error: argument --since: 'soon' is no time span"),
+        (["tail", "--since", "0"], 2, "'0' is no time ago"),
+        (["tail", "--state", "bad"], 2, "'bad' is no state; there are running, ok, error, cancel"),
+        (["tail", "--trace", "zz"], 2, "'zz' is no trace id: 32 hex digits"),
+        (["tail", "--service", ""], 2, "argument --service: it is empty"),
+        (["tail", "--trace", "AB" * 16, "--until-idle"], 1, "no such trace at http"),
+        (["tail", "--trace", "ab" * 16, "--until-idle", "--json"], 1, "no such trace at http"),
+        (["tail", "--url", "ftp://x"], 2, "tail: error: argument --url: endpoint 'ftp://x'"),
+        (["tail", "--bogus"], 2, "lumina-stream tail: error: unrecognized arguments: --bogus"),
+        (["serve", "--max-bytes", "much"], 2, "error: argument --max-bytes: 'much' is no size"),
+        (["serve", "--max-bytes", "1"], 2, "'1' is less than 1 MiB; write for example 500MiB"),
+        (["serve", "--max-bytes", "-5"], 2, "'-5' is no size"),
+        (["serve", "--keep", "0"], 2, "'0' is less than a minute; write for example 12h, 7d"),
+        (["serve", "--keep", "-5"], 2, "'-5' is no time span"),
+        (["serve", "--port", "65536"], 2, "'65536' is no port"),
+        (["serve", "--root-path", "x"], 2, "'x' does not begin with a slash; write it as /x"),
+        (["serve", "--allow-host", "http://x"], 2, "'http://x' is no host; write it as name"),
+        (["serve", "--allow-origin", "x"], 2, "lumina-stream serve: error: argument --allow-or"),
         (["dance"], 2, "invalid choice"),
     ],
 )
@@ -260,7 +343,7 @@ def test_serve(tmp_path: Path) -> None:
         port = url.rpartition(":")[2]
         code, _, err = command(tmp_path, "serve", "--port", port, "--data", str(tmp_path / "e"))
         assert code == 1
-        assert f"port {port} is in use: a lumina-stream relay, process {process.pid}" in err
+        assert f"port {port} is in use by a lumina-stream relay (process {process.pid}, " in err
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE_S) == 0
         assert process.stdout.read() == ""

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from lumina_stream.model.errors import ConfigurationError
 from lumina_stream.viewing.text import (
+    carried,
     cells,
     clip,
     clip_start,
@@ -36,6 +37,12 @@ MS, S = 10**6, 10**9
         ("line\u2028break", "line\\u2028break"),
         ("tag\U000e0041", "tag\\U000e0041"),
         ("half \ud800", "half \\ud800"),
+        ("👨\u200d👩\u200d👧 🏴\u200d☠\ufe0f", "👨\u200d👩\u200d👧 🏴\u200d☠\ufe0f"),
+        (
+            "❤\ufe0f\u200d🔥 a\u200db \u200d🔥 🔥\u200d",
+            "❤\ufe0f\u200d🔥 a\\u200db \\u200d🔥 🔥\\u200d",
+        ),
+        ("🔥\u202e🔥", "🔥\\u202e🔥"),
         ("naïve 检索 ✓ 🔥", "naïve 检索 ✓ 🔥"),
     ],
 )
@@ -48,7 +55,13 @@ def test_escape(hostile: str, shown: str) -> None:
 def test_escape_leaves_nothing_that_acts(text: str) -> None:
     """Nothing that a terminal acts on is left of any text."""
     shown = escape(text)
-    assert not {unicodedata.category(c) for c in shown} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    assert not {unicodedata.category(c) for c in shown if c != "\u200d"} & {
+        "Cc",
+        "Cf",
+        "Cs",
+        "Zl",
+        "Zp",
+    }
     shown.encode()
 
 
@@ -93,6 +106,12 @@ def test_clip() -> None:
 def test_duration(ns: int, text: str) -> None:
     """Three significant digits, units attached."""
     assert duration(ns) == text
+
+
+def test_carried() -> None:
+    """What an encoding has no letter for becomes plain; what it has stays."""
+    assert carried("12 µs…", "utf-8") == carried("12 µs…", None) == "12 µs…"
+    assert carried("12 µs… é ✓", "ascii") == "12 us~ \\xe9 \\u2713"
 
 
 def test_ticking_and_tokens() -> None:

@@ -3,8 +3,10 @@
 import re
 
 from lumina_stream.model.events import (
+    AttributeSet,
     ErrorInfo,
     Event,
+    EventAdded,
     EventsLost,
     Fact,
     ProducerLost,
@@ -48,7 +50,7 @@ def test_starts_and_ends() -> None:
     """One line each, indented by depth, in the order of their times."""
     lines = Lines()
     assert lines(ProducerStarted(T0, "p1", "rag-app")) == []
-    assert lines(started("r", None, "request", 0)) == ["ababab  + request  [rag-app]"]
+    assert lines(started("r", None, "request", 0)) == [f"ababab  + request  [rag-app]  {TRACE}"]
     error = ErrorInfo("x.Boom", "bad \x1b]0;title\x07\nsecond line")
     assert lines(
         started("a", "r", "call\x1b[2J", 1),
@@ -59,6 +61,26 @@ def test_starts_and_ends() -> None:
         "ababab    x call\\x1b[2J  1.00 s  Boom: bad \\x1b]0;title\\x07",
         "ababab  - request  2.00 s",
     ]
+
+
+def test_events_of_spans() -> None:
+    """One line each, where they happened, their attributes short; nothing of them acts."""
+    lines = Lines()
+    lines(started("r", None, "request", 0), started("a", "r", "retrieve", 1))
+    event = EventAdded(TRACE, "a", T0 + 2 * S, "found\x1b", {"count": 8, "text": "x\ny" * 90})
+    assert lines(event, SpanEnded(TRACE, "a", T0 + 2 * S)) == [
+        "ababab      . found\\x1b  count=8  text=x",
+        "ababab    - retrieve  1.00 s",
+    ]
+    assert lines(AttributeSet(TRACE, "a", T0 + 2 * S, "k", 1)) == []
+    (line,) = lines(EventAdded(TRACE, "r", T0 + 3 * S, "long", {"text": "y" * 500}))
+    assert line == "ababab    . long  text=" + "y" * 39 + "…"
+
+
+def test_a_span_without_a_name() -> None:
+    """It is called by its id, as in the tree."""
+    lines = Lines()
+    assert lines(started("0123456789abcdef", None, "", 0)) == [f"ababab  + span 01234567  {TRACE}"]
 
 
 def test_nothing_is_said_twice() -> None:

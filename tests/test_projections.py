@@ -31,9 +31,10 @@ from lumina_stream.model.node import start_order
 from lumina_stream.model.record import record_of
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.protocol.frames import Filter
-from lumina_stream.relay import backlog, held, projection_store, projections
+from lumina_stream.relay import backlog, costs, held, projection_store, projections
 from lumina_stream.relay.admission import admit
 from lumina_stream.relay.log import Entry, Epoch
+from lumina_stream.relay.prices import PriceBook
 from lumina_stream.relay.projections import Applied, Projections
 from lumina_stream.relay.sqlite_log import SqliteLog
 from lumina_stream.relay.summaries import (
@@ -58,6 +59,9 @@ def span(number: int) -> str:
     return f"{number:016x}"
 
 
+BOOK = PriceBook(published=False)
+
+
 class Relay:
     """The log and the projections of it, fed as the relay feeds them."""
 
@@ -68,7 +72,9 @@ class Relay:
         self.seqs: dict[str, int] = {}
 
     def opened(self) -> Projections:
-        opened = Projections.open(self.folder, self.log, clock=lambda: START + 1000 * SECOND)
+        opened = Projections.open(
+            self.folder, self.log, clock=lambda: START + 1000 * SECOND, book=BOOK
+        )
         self.replayed = list(opened.replay())
         return opened
 
@@ -114,6 +120,8 @@ class Relay:
             for seq, event in enumerate(codec.decode_array(row.events), row.first_seq):
                 assert event is not None
                 forest.apply(event, row.producer_id, seq)
+        for tree in forest:
+            costs.price(tree, BOOK)
         return forest
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -39,9 +40,11 @@ from lumina_stream.model.events import (
     SpanEnded,
     SpanStarted,
 )
+from lumina_stream.model.forest import Forest
 from lumina_stream.model.live import LiveTraces
 from lumina_stream.protocol import frames
 from lumina_stream.protocol.consumer import Restarted, Resumed
+from lumina_stream.relay.console import Refusals
 
 
 @pytest.fixture
@@ -313,6 +316,70 @@ def test_since_replays_what_arrived_since(relay) -> None:
                 await producer.store(started(trace, new_span(), "live"))
                 await consumer.until(lambda: len(span_facts(consumer)) == 2)
         assert [f.event.name for f in span_facts(consumer)] == ["after", "live"]
+
+    asyncio.run(go())
+
+
+def states_met(updates: list) -> tuple[Forest, dict[str, list[str]]]:
+    """Fold what a consumer got, fact by fact; return the trees and the states each span went through."""
+    forest, met = Forest(), {}
+
+    def note() -> None:
+        for tree in forest:
+            for node in tree:
+                states = met.setdefault(node.span_id, [])
+                if states[-1:] != [node.state]:
+                    states.append(node.state)
+
+    for update in updates:
+        if isinstance(update, frames.Snapshot):
+            for producer in update.producers:
+                if (changed := forest.producers.restore(producer)) is not None:
+                    forest.producer_changed(changed)
+            note()
+        for fact in getattr(update, "facts", ()):
+            forest.apply(fact.event, fact.producer_id, fact.seq)
+            note()
+    return forest, met
+
+
+@pytest.mark.parametrize(
+    "view", ["since", "since one", "since view", "from its beginning", "view from its beginning"]
+)
+def test_a_replay_tells_no_fate_before_its_time(relay, view: str) -> None:
+    """What became of a producer comes after what it said: an ended span was never `unended`."""
+
+    async def go() -> None:
+        hello, trace, span, open_span = new_hello(), new_trace(), new_span(), new_span()
+        producer = Producer(relay.url, hello=hello)
+        async with producer.connected():
+            await producer.store(started(trace, span), started(trace, open_span, parent_id=span))
+            await producer.store(ended(trace, span))
+            await producer.bye()
+        killed = new_trace()
+        child = hung_program(relay, killed)
+        child.kill()
+        child.wait()
+        while state_of(relay, killed) == "running":
+            await asyncio.sleep(0.01)
+        one = frames.Filter(trace_id=trace)
+        asked = {
+            "since": frames.Subscribe(since_ns=0),
+            "since one": frames.Subscribe(filter=one, since_ns=0),
+            "since view": frames.Subscribe("trace", one, since_ns=0),
+            "from its beginning": frames.Subscribe(filter=one, snapshot=False),
+            "view from its beginning": frames.Subscribe("trace", one, snapshot=False),
+        }[view]
+        consumer = Consumer(relay.url, asked)
+        async with consumer.connected():
+            await consumer.until_type(frames.Progress)
+        forest, met = states_met(consumer.updates)
+        assert met[span] == ["running", "ok"]
+        assert met[open_span][0] == "running" and met[open_span][-1] == "unended"
+        assert forest.producers.service(hello.producer_id) == "svc"
+        assert forest.traces[trace].state == state_of(relay, trace)
+        if view == "since":
+            assert forest.traces[killed].state == "interrupted"
 
     asyncio.run(go())
 
@@ -614,10 +681,23 @@ def test_routes(relay) -> None:
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert httpx.get(f"{relay.url}/v1/traces").json() == {"traces": [], "next": None}
     assert httpx.get(f"{relay.url}/v1/traces?state=ok&limit=2&sort=duration").status_code == 200
-    assert httpx.get(f"{relay.url}/v1/traces?sort=nonsense").status_code == 400
-    assert httpx.get(f"{relay.url}/v1/traces?limit=x").status_code == 400
-    assert httpx.get(f"{relay.url}/v1/traces?nonsense=1").status_code == 400
-    assert httpx.post(f"{relay.url}/v1/traces", content=b"x").status_code == 501
+    for wrong, said in {
+        "sort=nonsense": "sort is 'nonsense'; it takes start, duration, spans, errors, last",
+        "limit=x": "limit is 'x'; it takes a whole number",
+        "error=perhaps": "error is 'perhaps'; it takes true or false",
+        "state=bogus": "no state 'bogus'; there are running, ok, ",
+        "nonsense=1": "no parameter 'nonsense'; there are service, session, ",
+        "state=ok&state=ok": "state comes twice",
+    }.items():
+        answer = httpx.get(f"{relay.url}/v1/traces?{wrong}")
+        assert answer.status_code == 400
+        assert answer.json()["error"].startswith(said)
+    assert httpx.get(f"{relay.url}/v1/costs?nonsense=1").json()["error"].startswith("no parameter")
+    for method, path, status in (("GET", "/nothing", 404), ("PUT", "/healthz", 405)):
+        answer = httpx.request(method, relay.url + path)
+        assert answer.status_code == status
+        assert set(answer.json()) == {"error"}
+    assert httpx.post(f"{relay.url}/v1/traces", content=b"x").status_code == 415
     assert "lumina_log_offset 0" in httpx.get(f"{relay.url}/metrics").text
 
 
@@ -648,6 +728,43 @@ def test_foreign_pages_are_refused_on_websockets(shared, path: str) -> None:
             assert caught.value.response.status_code == 403
 
     asyncio.run(go())
+
+
+def test_a_refused_websocket_is_logged_once_a_minute(tmp_path) -> None:
+    """One warning with reason and route, however often it comes again; nothing of uvicorn's."""
+
+    async def go() -> None:
+        for _ in range(3):
+            with pytest.raises(InvalidStatus):
+                async with open_socket(relay.url, "/v1/tail", headers={"Origin": "null"}):
+                    pass
+
+    with running_relay(tmp_path / "data") as relay:
+        asyncio.run(go())
+    (line,) = [json.loads(line) for line in relay.stderr().splitlines() if line.startswith("{")]
+    assert (line["level"], line["route"]) == ("warning", "/v1/tail")
+    assert line["reason"].startswith("this origin may not use the relay")
+
+
+def test_refusals_are_counted_in_between() -> None:
+    """After a minute the next line says how many were not logged."""
+    now, log = 0.0, []
+
+    class Log:
+        def warning(self, text: str, **more: object) -> None:
+            log.append(more)
+
+    refusals = Refusals(Log(), clock=lambda: now)
+    for _ in range(5):
+        refusals.note("why", "/v1/tail")
+    refusals.note("other", "/v1/tail")
+    now = 61.0
+    refusals.note("why", "/v1/stream")
+    assert log == [
+        {"reason": "why", "route": "/v1/tail"},
+        {"reason": "other", "route": "/v1/tail"},
+        {"reason": "why", "route": "/v1/stream", "suppressed": 4},
+    ]
 
 
 def test_tokens_on_websockets(tmp_path) -> None:

@@ -509,3 +509,26 @@ def test_enabled_false_keeps_everything_off() -> None:
 def test_misuse_is_loud_at_init(rate: Any) -> None:
     with pytest.raises(lumina.ConfigurationError, match="sample_rate"):
         lumina.init(export=False, sample_rate=rate)
+
+
+def test_a_decorator_without_a_name_takes_the_functions(recorded: Recorded) -> None:
+    """`@trace(kind="tool")`, also one object for two functions."""
+    tool = lumina.trace(kind="tool")
+
+    @tool
+    def look_up() -> None: ...
+
+    @tool
+    def compute() -> None: ...
+
+    look_up()
+    compute()
+    assert [(n.name.rpartition(".")[2], n.kind) for n in recorded.spans()] == [
+        ("look_up", "tool"),
+        ("compute", "tool"),
+    ]
+
+
+def test_the_signature_names_the_options() -> None:
+    """Editors and `help()` show what can be given."""
+    assert list(inspect.signature(lumina.trace).parameters)[:3] == ["name", "kind", "parent"]

@@ -263,6 +263,27 @@ def test_closing_a_cycle_touches_all_who_lose_by_it(order: tuple[str, ...]) -> N
     assert {s for s in after if before[s] != after[s]} <= opened
 
 
+def test_a_later_start_or_end_moves_the_bounds_of_the_trace() -> None:
+    """Also when the bounds were read before."""
+    tree = tree_of(start(A, 1), end(A, 5))
+    assert (tree.start_ns, tree.end_ns) == (1, 5)
+    tree.apply(end(A, 9), "p", 3)
+    assert (tree.start_ns, tree.end_ns) == (1, 9)
+    tree.apply(start(A, 4), "p", 4)
+    assert (tree.start_ns, tree.end_ns) == (4, 9)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_marks_that_collide_fall_to_the_later_value(order: tuple[int, int]) -> None:
+    """Two values that claim the same path: the greater stamp says what was done."""
+    said = [
+        Told(AttributeSet(TRACE, A, 1, "key.b", 0, {"k": "redacted"}), "p", 1),
+        Told(AttributeSet(TRACE, A, 2, "k", 0, {"k": "cut"}), "p", 2),
+    ]
+    node = grow(said[n] for n in order).span(A)
+    assert node is not None and node.attribute_marks() == {"k": "cut"}
+
+
 def test_an_older_snapshot_takes_nothing_back() -> None:
     """What is newer stays, piece by piece, value by value."""
     pieces = [TextStreamed(TRACE, A, n, "output", 0, str(n)) for n in (1, 2)]

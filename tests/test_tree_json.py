@@ -37,6 +37,18 @@ def read(tree: TraceTree) -> dict[str, Any]:
     return json.loads(tree_json(tree))
 
 
+def usage(input_tokens: int = 0) -> dict[str, Any]:
+    return {
+        "input_tokens": input_tokens,
+        "output_tokens": 0,
+        "cache_read_tokens": 0,
+        "cache_write_tokens": 0,
+        "reasoning_tokens": 0,
+        "cost_usd": None,
+        "unpriced": 0,
+    }
+
+
 def test_an_empty_tree() -> None:
     """A trace of which nothing is known yet is an object all the same."""
     assert read(TraceTree(T)) == {
@@ -51,6 +63,7 @@ def test_an_empty_tree() -> None:
         "open": 0,
         "errors": 0,
         "missing": 0,
+        **usage(),
         "lost": [],
         "truncated": {},
         "roots": [],
@@ -90,6 +103,7 @@ def test_a_finished_tree() -> None:
         "open": 0,
         "errors": 1,
         "missing": 0,
+        **usage(5),
         "lost": [
             {"time_ns": 21, "producer_id": "p1", "count": 3, "reason": "queue_full", "exact": True}
         ],
@@ -108,7 +122,7 @@ def test_a_finished_tree() -> None:
         "duration_ns": 10,
         "last_seen_ns": 30,
         "attributes": {"a": 1},
-        "rollup": {"spans": 2, "open": 0, "errors": 1, "input_tokens": 5, "output_tokens": 0},
+        "rollup": {"spans": 2, "open": 0, "errors": 1, **usage(5)},
         "events": [{"time_ns": 30, "name": "late", "attributes": {}}],
         "links": [{"trace_id": "2" * 32, "span_id": span(9), "attributes": {"why": "batch"}}],
         "flags": ["event_after_end"],
@@ -126,7 +140,7 @@ def test_a_finished_tree() -> None:
         "duration_ns": 4,
         "last_seen_ns": 15,
         "attributes": {"gen_ai.usage.input_tokens": 5, "cut": "abc"},
-        "rollup": {"spans": 1, "open": 0, "errors": 1, "input_tokens": 5, "output_tokens": 0},
+        "rollup": {"spans": 1, "open": 0, "errors": 1, **usage(5)},
         "error": {"type": "ValueError", "message": "no", "stacktrace": "Traceback"},
         "events": [{"time_ns": 12, "name": "token", "attributes": {"n": f"!int {2**60}"}}],
         "text": {"output": "hello world"},

@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 
 from lumina_stream.model import codec
-from lumina_stream.model.node import SpanNode
+from lumina_stream.model.node import Rollup, SpanNode
+from lumina_stream.model.rollup import cost_usd
 from lumina_stream.model.tree import TraceTree
 
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def tree_json(tree: TraceTree) -> bytes:
@@ -21,7 +22,7 @@ def tree_json(tree: TraceTree) -> bytes:
     A span's `events`, `links`, `text`, `marks`, `flags`, `error`, `links` and `remote_parent` are
     left out where there is nothing to say; `attributes`, `rollup` and `children` are always there.
     `duration_ns` is null while a span or the trace runs; of a trace that was interrupted it goes
-    to the last sign of life.
+    to the last sign of life. `cost_usd` is null where no call has a price (or nobody was asked).
     """
     parts = [_open_object(_trace_fields(tree)), b',"roots":[']
     # Each entry is a span to open, or None to close the one opened last that is not closed yet.
@@ -64,6 +65,7 @@ def _trace_fields(tree: TraceTree) -> dict[str, Any]:
         "open": tree.open_count,
         "errors": tree.error_count,
         "missing": tree.missing_count,
+        **_usage(tree.totals),
         "lost": [
             {
                 "time_ns": stamp[0],
@@ -97,8 +99,7 @@ def _span_fields(tree: TraceTree, node: SpanNode) -> dict[str, Any]:
             "spans": rollup.spans,
             "open": rollup.open,
             "errors": rollup.errors,
-            "input_tokens": codec.tag_value(rollup.input_tokens),
-            "output_tokens": codec.tag_value(rollup.output_tokens),
+            **_usage(rollup),
         },
     }
     if node.remote_parent:
@@ -137,6 +138,18 @@ def _span_fields(tree: TraceTree, node: SpanNode) -> dict[str, Any]:
     if flags:
         fields["flags"] = flags
     return fields
+
+
+def _usage(sums: Rollup) -> dict[str, Any]:
+    return {
+        "input_tokens": codec.tag_value(sums.input_tokens),
+        "output_tokens": codec.tag_value(sums.output_tokens),
+        "cache_read_tokens": codec.tag_value(sums.cache_read_tokens),
+        "cache_write_tokens": codec.tag_value(sums.cache_write_tokens),
+        "reasoning_tokens": codec.tag_value(sums.reasoning_tokens),
+        "cost_usd": cost_usd(sums),
+        "unpriced": sums.unpriced,
+    }
 
 
 def _open_object(fields: dict[str, Any]) -> bytes:

@@ -26,6 +26,17 @@ MESSAGE_LENGTH = 4 * KIB
 """Characters of an error message."""
 TEXT_PIECE = 32 * KIB
 """Bytes of one streamed piece: two of them still leave room in an event."""
+TEXT_FLUSH_S = 0.05
+"""Streamed text that is less than `TEXT_FLUSH_LENGTH` leaves this long after the last piece: twenty
+pieces a second look like a flow, and a long answer stays within the pieces that a tree keeps."""
+TEXT_FLUSH_LENGTH = 512
+"""Characters of streamed text that leave at once."""
+TEXT_HELD_BACK = 64
+"""Characters at the end of a streamed text that stay until more comes, where patterns are hidden."""
+TEXT_HELD_MOST = 16 * KIB
+"""Characters held back at most: the longest word that a shipped pattern matches fits well."""
+CONTENT_LENGTH = 1 * MIB
+"""Characters of one call's messages that travel as pieces because an attribute cuts them."""
 EVENT_BYTES = 64 * KIB
 """Encoded bytes of one event: four of the largest fit a frame."""
 
@@ -90,6 +101,8 @@ SPAN_TEXT_PIECES = 20_000
 """Streamed pieces kept of one span."""
 TREE_ATTRIBUTES = 1_024
 """Attributes kept of one span in a tree: producers of other makes may send more than ours."""
+TREE_LABELS = 64
+"""Sessions, and users, that one trace may be found by."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
 
 from lumina_stream.model.events import Attributes, ErrorInfo, Link, Status
-from lumina_stream.model.producers import Producers, Stamp
+from lumina_stream.model.producers import Producers, Stamp, is_imported
+from lumina_stream.model.usage import CallState
+
+_encode = msgspec.msgpack.Encoder(order="sorted").encode
 
 State: TypeAlias = Literal[
     "running", "ok", "error", "cancelled", "abandoned", "interrupted", "unended", "missing"
 ]
 """What the tree derives. `missing`: the span was named (as a parent, or by an event) and its start never came."""
+STATES: tuple[State, ...] = get_args(State)
 
 PARENT_CYCLE = "parent_cycle"
 DUPLICATE_START = "duplicate_start"
@@ -50,15 +54,51 @@ class Text(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class Rollup(msgspec.Struct, frozen=True, gc=False):
-    """A span and everything below it. Times are nanoseconds since the epoch, 0 where unknown."""
+    """A span and everything below it. Times are nanoseconds since the epoch, 0 where unknown.
+
+    `cost` is in trillionths of a dollar (see `usage.usd`), over `priced` calls; `unpriced` calls
+    are those that nobody has a price for. Both are 0 where nobody was asked.
+    """
 
     spans: int
     open: int
     errors: int
     start_ns: int
     end_ns: int
-    input_tokens: int
-    output_tokens: int
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost: int = 0
+    priced: int = 0
+    unpriced: int = 0
+    has_calls: bool = False
+    of: Rollup | None = None
+    """Of a span whose own usage counts elsewhere: the sums that include it."""
+
+
+class Sums(msgspec.Struct):
+    """What the children of a span add up to, kept by difference; see `rollup`."""
+
+    taken: int = 0
+    """How many of the children are in it."""
+    stale: dict[str, SpanNode] = {}
+    """Those that changed since."""
+    spans: int = 0
+    open: int = 0
+    errors: int = 0
+    start_ns: int = 0
+    end_ns: int = 0
+    calls: int = 0
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+    cost: int = 0
+    priced: int = 0
+    unpriced: int = 0
 
 
 class SpanNode(msgspec.Struct, eq=False):
@@ -88,6 +128,9 @@ class SpanNode(msgspec.Struct, eq=False):
     marks: dict[str, tuple[Stamp, str]] | None = None
     conflicts: set[str] | None = None
     rollup: Rollup | None = None
+    sums: Sums | None = None
+    counted: Rollup | None = None
+    call: CallState | None = None
 
     def __repr__(self) -> str:
         return f"<SpanNode {self.name or self.span_id!r} {self.state}>"
@@ -164,12 +207,42 @@ class SpanNode(msgspec.Struct, eq=False):
         return marks
 
     def event_list(self) -> list[SpanEventRecord]:
-        """Return the span's events in the order of their time."""
-        return [self.events[stamp] for stamp in sorted(self.events)] if self.events else []
+        """Return the span's events in the order of their time.
+
+        A copy is left out: of an imported span that came more than once, told by content, or that
+        its program streams as well, told by time and name.
+        """
+        if not self.events:
+            return []
+        events = [self.events[stamp] for stamp in sorted(self.events)]
+        if not any(is_imported(producer_id) for producer_id in {stamp[1] for stamp in self.events}):
+            return events
+        own = {(e.stamp[0], e.name) for e in events if not is_imported(e.stamp[1])}
+        said: set[tuple[int, str, bytes]] = set()
+        found: list[SpanEventRecord] = []
+        for event in events:
+            if is_imported(event.stamp[1]):
+                content = (event.stamp[0], event.name, _encode(event.attributes))
+                if content in said or content[:2] in own:
+                    continue
+                said.add(content)
+            found.append(event)
+        return found
 
     def link_list(self) -> list[Link]:
-        """Return the span's links in the order in which they were added."""
-        return [self.links[key] for key in sorted(self.links)] if self.links else []
+        """Return the span's links in the order in which they were added, copies left out."""
+        if not self.links:
+            return []
+        keys = sorted(self.links)
+        own = [self.links[key] for key in keys if not is_imported(key[0][1])]
+        if len(own) == len(keys):
+            return own
+        found: list[Link] = []
+        for key in keys:
+            link = self.links[key]
+            if not is_imported(key[0][1]) or (link not in own and link not in found):
+                found.append(link)
+        return found
 
     def text(self, channel: str) -> str:
         """Return what was streamed on a channel so far, pieces in order of their index."""

@@ -16,6 +16,10 @@ ProducerState: TypeAlias = Literal["alive", "lost", "ended"]
 Stamp: TypeAlias = tuple[int, str, int]
 """(time_ns, producer_id, seq): the greatest one wins a conflict."""
 
+IMPORTED_PREFIX = "+otlp-"
+"""Producer ids of OpenTelemetry resources. It sorts before hex digits: where a program's own stream
+and its OTLP export say the same of a span, the one whose process is watched counts."""
+
 NEVER: Stamp = (-1, "", 0)
 
 
@@ -28,6 +32,11 @@ class Producer(msgspec.Struct, gc=False):
     service: str = ""
     stamp: Stamp = NEVER
     named: Stamp = NEVER
+
+
+def is_imported(producer_id: str) -> bool:
+    """Tell whether a producer's spans come as copies, which may come again, rather than as a stream."""
+    return producer_id.startswith(IMPORTED_PREFIX)
 
 
 class Producers:

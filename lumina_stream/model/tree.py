@@ -38,9 +38,19 @@ from lumina_stream.model.node import (
     Value,
     start_order,
 )
-from lumina_stream.model.producers import Producers, Stamp
+from lumina_stream.model.producers import Producers, Stamp, is_imported
 from lumina_stream.model.record import SpanRecord
-from lumina_stream.model.usage import INPUT_TOKENS, OUTPUT_TOKENS, token_count
+from lumina_stream.model.rollup import call_of, forget_child, roll_up, total
+from lumina_stream.model.rollup import mark as _mark
+from lumina_stream.model.usage import (
+    BESIDE,
+    CALL_KEYS,
+    FIELD_OF,
+    LABELS,
+    CallState,
+    Cost,
+    label_text,
+)
 
 Touched = tuple[str, ...]
 """Span ids whose row, parent or children changed; empty when the event brought nothing new."""
@@ -59,11 +69,16 @@ class TraceTree:
         "_names",
         "_nodes",
         "_open",
+        "_responses",
         "_roots",
         "_start_ns",
         "_started",
         "_started_by",
-        "_tokens",
+        "_ungrouped",
+        "calls",
+        "changed_calls",
+        "changed_shares",
+        "labels",
         "last_ns",
         "losses",
         "max_spans",
@@ -97,7 +112,16 @@ class TraceTree:
         # span below one that has not started. What is no longer so is dropped when it is met.
         self._candidates: list[tuple[int, int, str]] = []
         self._least_id = ""  # of the spans met before any started
-        self._tokens = False  # whether any span speaks of tokens
+        self.calls: dict[str, SpanNode] = {}
+        """The spans that speak of an LLM call, by id."""
+        self.changed_calls: dict[str, None] = {}
+        """Calls that are new or changed, for whoever prices them: take what was dealt with out."""
+        self.changed_shares: dict[str, SpanNode] = {}
+        """Calls whose share of the sums changed; likewise."""
+        self.labels: dict[str, dict[str, int]] = {}
+        """`session` and `user` -> those that spans name, with how many do."""
+        self._ungrouped: dict[str, SpanNode] = {}  # calls whose response is to be looked at
+        self._responses: dict[str, dict[str, SpanNode]] = {}  # response id -> its calls
         self._error_count = 0
         self.last_ns = 0
         self._start_ns = 0
@@ -262,14 +286,22 @@ class TraceTree:
     @property
     def tokens(self) -> tuple[int, int]:
         """Return the input and output tokens of the whole trace."""
-        if not self._tokens:
-            return (0, 0)
-        sums = [_roll_up(node) for node in self._roots.values()]
-        return (sum(r.input_tokens for r in sums), sum(r.output_tokens for r in sums))
+        totals = self.totals
+        return (totals.input_tokens, totals.output_tokens)
+
+    @property
+    def totals(self) -> Rollup:
+        """Return the usage and cost of the whole trace; all zero where no span speaks of a call."""
+        if not self.calls:
+            return _NOTHING
+        self._group()
+        return total(self._roots.values())
 
     def rollup(self, span_id: str) -> Rollup:
         """Return the sums over a span and everything below it; KeyError if there is no such span."""
-        return _roll_up(self._nodes[span_id])
+        if self._ungrouped:
+            self._group()
+        return roll_up(self._nodes[span_id])
 
     def walk(self) -> Iterator[tuple[int, SpanNode]]:
         """Iterate (depth, span) over the whole tree, parents before children, siblings by start."""
@@ -279,6 +311,82 @@ class TraceTree:
             yield depth, node
             if node.children:
                 stack.extend((depth + 1, child) for child in reversed(node.sorted_children()))
+
+    @property
+    def awaits_costs(self) -> bool:
+        """Tell whether there are calls of which nobody has said what they cost."""
+        return any(
+            node.call.cost is None and call.tokens is not None
+            for node in self.calls.values()
+            if node.call is not None and (call := call_of(node)) is not None
+        )
+
+    # --- costs -------------------------------------------------------------------------------
+
+    def set_cost(self, span_id: str, cost: Cost | None) -> Touched:
+        """Say what the call of a span costs, `NO_PRICE` if nobody knows; None takes it back."""
+        node = self._nodes.get(span_id)
+        if node is None or node.call is None or node.call.cost == cost:
+            return ()
+        node.call.cost = cost
+        _mark(node)
+        return (span_id,)
+
+    def _said(self, node: SpanNode, key: str, known: Value | None, value: Value) -> None:
+        """Note that a span says something of a call, or whose it is."""
+        field = FIELD_OF[key][0]
+        if field in LABELS:
+            counts = self.labels.setdefault(field, {})
+            for text, by in ((label_text(known and known.value), -1), (label_text(value.value), 1)):
+                if text and text not in counts and len(counts) >= limits.TREE_LABELS:
+                    self._truncate("labels")
+                elif text:
+                    counts[text] = counts.get(text, 0) + by
+                    if counts[text] <= 0:
+                        del counts[text]
+            return
+        if node.call is None:
+            if field in BESIDE:
+                return
+            node.call = CallState(changed=self.changed_shares)
+            self.calls[node.span_id] = node
+        node.call.call = None
+        self.changed_calls[node.span_id] = None
+        self._ungrouped[node.span_id] = node
+
+    def _group(self) -> None:
+        """Find out which of the spans of one response counts: the one that says most of it."""
+        again: dict[str, None] = {}
+        for span_id, node in self._ungrouped.items():
+            state, call = node.call, call_of(node)
+            if state is None or call is None:
+                continue
+            response_id = call.response_id if call.tokens is not None else ""
+            if state.response_id != response_id:
+                if state.response_id:
+                    self._responses[state.response_id].pop(span_id, None)
+                    again[state.response_id] = None
+                state.response_id = response_id
+            if response_id:
+                self._responses.setdefault(response_id, {})[span_id] = node
+                again[response_id] = None
+            elif state.is_duplicate:
+                state.is_duplicate = False
+                _mark(node)
+        self._ungrouped.clear()
+        for response_id in again:
+            nodes = self._responses[response_id].values()
+            if len(nodes) == 1:
+                (counted,) = nodes
+            else:
+                counted = min(nodes, key=_witness_order, default=None)
+            for node in nodes:
+                state = node.call
+                if state is not None and state.is_duplicate is not (node is not counted):
+                    state.is_duplicate = node is not counted
+                    self.changed_shares[node.span_id] = node
+                    # Its own sums stay, what it adds to the parent's does not.
+                    _mark(node)
 
     # --- snapshots ---------------------------------------------------------------------------
 
@@ -361,7 +469,7 @@ class TraceTree:
         elif stamp == node.start:
             return ()
         else:
-            if _differs(node, event):
+            if _differs(node, event, stamp):
                 _flag(node, DUPLICATE_START)
             if stamp > node.start:
                 if node.status is None:
@@ -389,6 +497,9 @@ class TraceTree:
                 self.last_ns = stamp[0]
         if node.rollup is not None:
             _mark(node)
+        if node.call is not None:  # of two spans of one response the one that started first counts
+            self._ungrouped[span_id] = node
+            self.changed_calls[span_id] = None
         return touched
 
     def _new_span(self, event: SpanStarted, stamp: Stamp) -> Touched:
@@ -516,14 +627,14 @@ class TraceTree:
                     del self._open[node.start[1]][node.span_id]
             else:
                 self._bounds_stale = True
-                if _ends_differ(node, event):
+                if _ends_differ(node, event, stamp):
                     _flag(node, DOUBLE_END)
                 if node.status == "error":
                     self._error_count -= 1
             if event.status == "error":
                 self._error_count += 1
             node.end, node.status, node.error = stamp, event.status, event.error
-        elif _ends_differ(node, event):
+        elif _ends_differ(node, event, stamp):
             _flag(node, DOUBLE_END)
         if event.name is not None and (node.named is None or stamp > node.named):
             node.named, node.name = stamp, self._names.setdefault(event.name, event.name)
@@ -636,7 +747,7 @@ class TraceTree:
         parent.children.remove(node)
         node.parent = None
         touched.append(parent.span_id)
-        _mark(parent)
+        forget_child(parent, node)
 
     def _cut_above(self, node: SpanNode) -> SpanNode | None:
         """Lift the cut of the cycle that a span may be in, before its parent changes."""
@@ -688,13 +799,15 @@ class TraceTree:
             if len(values) >= limits.TREE_ATTRIBUTES:
                 self._truncate("attributes")
                 return False
-            if key in _TOKEN_KEYS:
-                self._tokens = True
             values[self._names.setdefault(key, key)] = value
+            if key in CALL_KEYS:
+                self._said(node, key, None, value)
             return True
         if value.stamp <= known.stamp:
             return False
         values[key] = value
+        if key in CALL_KEYS:
+            self._said(node, key, known, value)
         return True
 
     def _set_values(
@@ -732,18 +845,20 @@ class TraceTree:
         self._bounds_stale = False
 
 
-def _differs(node: SpanNode, event: SpanStarted) -> bool:
+def _differs(node: SpanNode, event: SpanStarted, stamp: Stamp) -> bool:
     """Tell whether a second start says something else than the first: the same span may come twice."""
     assert node.start is not None
-    return (
-        node.parent_id != event.parent_id
-        or node.kind != event.kind
-        or node.start[0] != event.time_ns
-    )
+    if node.parent_id != event.parent_id or node.start[0] != event.time_ns:
+        return True
+    # A kind follows from attributes, and the copies of a span may have been made before they were set.
+    return node.kind != event.kind and not (is_imported(stamp[1]) or is_imported(node.start[1]))
 
 
-def _ends_differ(node: SpanNode, event: SpanEnded) -> bool:
-    return node.status != event.status or node.end is None or node.end[0] != event.time_ns
+def _ends_differ(node: SpanNode, event: SpanEnded, stamp: Stamp) -> bool:
+    if node.end is None or node.end[0] != event.time_ns:
+        return True
+    # OpenTelemetry has no word for `cancelled`: of one end, a copy may say less than the stream.
+    return node.status != event.status and is_imported(stamp[1]) == is_imported(node.end[1])
 
 
 def _weakest_of_cycle(node: SpanNode, parent: SpanNode) -> SpanNode | None:
@@ -775,60 +890,14 @@ def _add_marks(node: SpanNode, marks: dict[str, str], stamp: Stamp) -> None:
                 node.marks[path] = (stamp, mark)
 
 
-def _mark(node: SpanNode | None) -> None:
-    """Forget roll-ups from a span upwards, as far as they are not forgotten already."""
-    while node is not None and node.rollup is not None:
-        node.rollup = None
-        node = node.parent
+def _witness_order(node: SpanNode) -> tuple[bool, int, int, str]:
+    call = call_of(node)
+    assert call is not None
+    start_ns = 0 if node.start is None else node.start[0]
+    return (not call.model, -call.told, start_ns, node.span_id)
 
 
-def _roll_up(top: SpanNode) -> Rollup:
-    # Iterative: a tree may be 10,000 deep. A node is visited twice: to push its children, then to add them up.
-    stack: list[tuple[SpanNode, bool]] = [(top, False)]
-    while stack:
-        node, added = stack.pop()
-        if node.rollup is not None:
-            continue
-        if not added:
-            stack.append((node, True))
-            stack.extend((child, False) for child in node.children or () if child.rollup is None)
-            continue
-        node.rollup = _sum(node)
-    assert top.rollup is not None
-    return top.rollup
-
-
-def _sum(node: SpanNode) -> Rollup:
-    spans, errors = int(node.start is not None), int(node.status == "error")
-    running = int(node.is_open)
-    start_ns = max(0, node.start[0]) if node.start is not None else 0
-    end_ns = max(0, node.end[0]) if node.end is not None else 0
-    below_in = below_out = 0
-    for child in node.children or ():
-        sums = child.rollup
-        assert sums is not None
-        spans += sums.spans
-        running += sums.open
-        errors += sums.errors
-        if sums.start_ns and (not start_ns or sums.start_ns < start_ns):
-            start_ns = sums.start_ns
-        end_ns = max(end_ns, sums.end_ns)
-        below_in += sums.input_tokens
-        below_out += sums.output_tokens
-    values = node.values or {}
-    own = {k: values[k].value for k in (INPUT_TOKENS, OUTPUT_TOKENS) if k in values}
-    return Rollup(
-        spans,
-        running,
-        errors,
-        start_ns,
-        end_ns,
-        max(token_count(own, INPUT_TOKENS), below_in),
-        max(token_count(own, OUTPUT_TOKENS), below_out),
-    )
-
-
-_TOKEN_KEYS = frozenset((INPUT_TOKENS, OUTPUT_TOKENS))
+_NOTHING = Rollup(0, 0, 0, 0, 0)
 
 _Take = Callable[[TraceTree, Any, Stamp], Touched]
 

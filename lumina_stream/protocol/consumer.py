@@ -49,6 +49,7 @@ Update: TypeAlias = (
     | Facts
     | Refused
     | frames.Snapshot
+    | frames.Costs
     | frames.Summaries
     | frames.Running
     | frames.Removed
@@ -112,6 +113,9 @@ class ConsumerSession:
             case frames.Progress():
                 self._greeted()
                 self._offset = max(self._offset, frame.offset)
+                return [frame]
+            case frames.Costs():
+                self._greeted()  # its `upto` says nothing about facts: it may come between two of them
                 return [frame]
             case frames.Summaries() | frames.Running() | frames.Removed():
                 self._greeted()

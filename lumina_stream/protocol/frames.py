@@ -169,6 +169,15 @@ class LossRecord(msgspec.Struct, frozen=True, array_like=True):
     exact: bool
 
 
+class SpanCost(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What the call of a span costs, in trillionths of a dollar; not `known`: nobody has a price."""
+
+    span_id: str
+    input: int
+    output: int
+    known: bool
+
+
 class Snapshot(_Frame, tag="snapshot"):
     """A piece of a snapshot at `offset`: some spans of one trace, or (`trace_id` empty) producers only.
 
@@ -182,6 +191,7 @@ class Snapshot(_Frame, tag="snapshot"):
     truncated: dict[str, int] = {}
     losses: tuple[LossRecord, ...] = ()
     done: bool = False
+    costs: tuple[SpanCost, ...] = ()
 
 
 class WireFact(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -202,7 +212,10 @@ class FactBatch(_Frame, tag="batch"):
 
 
 class TraceSummary(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One line of a list of traces. `duration_ns` is None while it runs; `start_ns` 0 if unknown."""
+    """One line of a list of traces. `duration_ns` is None while it runs; `start_ns` 0 if unknown.
+
+    `cost_usd` is None where no call has a price; `unpriced` calls are not in it.
+    """
 
     trace_id: str
     name: str
@@ -221,6 +234,10 @@ class TraceSummary(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     input_tokens: int = 0
     output_tokens: int = 0
     last_ns: int = 0
+    cost_usd: float | None = None
+    unpriced: int = 0
+    sessions: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
 
 
 class Summaries(_Frame, tag="traces"):
@@ -228,6 +245,14 @@ class Summaries(_Frame, tag="traces"):
 
     upto: int
     traces: tuple[TraceSummary, ...]
+
+
+class Costs(_Frame, tag="costs"):
+    """What calls of one trace cost, as worked out by the relay; it follows their facts."""
+
+    upto: int
+    trace_id: str
+    costs: tuple[SpanCost, ...]
 
 
 class OpenSpan(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -274,7 +299,16 @@ class Skip(_Frame, tag="skip"):
 ProducerFrame: TypeAlias = Hello | Batch | Heartbeat | Bye
 RelayToProducer: TypeAlias = Welcome | Ack | Nack | Throttle | Inspect | Error
 RelayToConsumer: TypeAlias = (
-    Subscribed | Snapshot | FactBatch | Summaries | Running | Removed | Progress | Skip | Error
+    Subscribed
+    | Snapshot
+    | FactBatch
+    | Costs
+    | Summaries
+    | Running
+    | Removed
+    | Progress
+    | Skip
+    | Error
 )
 AnyFrame: TypeAlias = ProducerFrame | RelayToProducer | Subscribe | RelayToConsumer
 

@@ -127,6 +127,16 @@ class Intake:
         record.accepted = max(record.stored, record.given_up)
         return None if record.peer is None else (record.peer, frames.Nack(record.accepted + 1))
 
+    def number(self, producer_id: str, count: int) -> int:
+        """Give the next seqs to events that came without any; return the first.
+
+        For producers that the relay speaks for: their events are accepted by that, as a batch is.
+        """
+        record = self._record(producer_id)
+        first_seq = record.accepted + 1
+        record.accepted += count
+        return first_seq
+
     def last_seq(self, producer_id: str) -> int:
         """Return the last stored seq of a producer, 0 if it is unknown."""
         record = self._records.get(producer_id)

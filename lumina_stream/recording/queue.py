@@ -11,6 +11,7 @@ allocation of a container, so the interpreter does not switch threads there.
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from lumina_stream.model import limits
 from lumina_stream.model.events import EventsLost
@@ -95,6 +96,14 @@ class LossLedger:
         )
 
 
+class Waiting(Protocol):
+    """Something that holds pieces back for a moment; the queue's reader asks it to let go."""
+
+    def send_due(self) -> None:
+        """Put into the queue what has waited long enough. Called by any thread; never raises."""
+        ...
+
+
 class EventQueue:
     """Hold encoded events until the exporter has taken them and the relay has stored them.
 
@@ -113,6 +122,7 @@ class EventQueue:
         "taps",
         "text_bound",
         "used",
+        "waiting",
         "wake",
     )
 
@@ -123,6 +133,8 @@ class EventQueue:
         self.reading = reading
         """Whether somebody takes events out; False records for subscriptions alone."""
         self.taps: tuple[Callable[[bytes], None], ...] = ()
+        self.waiting: set[Waiting] = set()
+        """What has collected small pieces that are to leave in a moment, more or not."""
         self.idle = True
         """Whether the reader sleeps and wants `wake` to be called, once."""
         self.wake: Callable[[], None] = _nobody
@@ -147,6 +159,18 @@ class EventQueue:
             self.wake()
         return True
 
+    def await_pieces(self, waiting: Waiting) -> None:
+        """Have `send_due` called soon."""
+        self.waiting.add(waiting)
+        if self.reading and self.idle:
+            self.idle = False
+            self.wake()
+
+    def send_due(self) -> None:
+        """Ask what holds pieces back to let go of what has waited long enough."""
+        for waiting in tuple(self.waiting):
+            waiting.send_due()
+
     def release(self, size: int) -> None:
         """Give back the bytes of events that are stored (overhead included)."""
         self.used -= size
@@ -168,3 +192,4 @@ class EventQueue:
         self.reading = True
         self.taps = ()
         self.events = deque()
+        self.waiting = set()

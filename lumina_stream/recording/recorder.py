@@ -17,6 +17,7 @@ from lumina_stream.model.codec import encode
 from lumina_stream.model.events import (
     AttributeSet,
     AttributesSet,
+    Channel,
     ErrorInfo,
     EventAdded,
     Link,
@@ -24,13 +25,14 @@ from lumina_stream.model.events import (
     SpanStarted,
     SpanUpdated,
     Status,
+    TextStreamed,
 )
 from lumina_stream.model.ids import IdGenerator, RandomIds, is_span_id, is_trace_id
 from lumina_stream.model.limits import DEFAULT_LIMITS, Limits
 from lumina_stream.recording import sampling
 from lumina_stream.recording.queue import EventQueue
 from lumina_stream.recording.redaction import DEFAULT, Redaction, Redactions
-from lumina_stream.recording.values import Cleaner, cut_text, type_name, type_of
+from lumina_stream.recording.values import Cleaner, cut_text, encodable, type_name, type_of
 
 
 class Recorder:
@@ -109,9 +111,13 @@ class Recorder:
         attributes: Mapping[str, Any],
         links: tuple[Link, ...],
         remote_parent: bool,
+        at_ns: int = 0,
     ) -> tuple[bool, set[str] | None]:
-        """Record a start; return whether it was admitted, and the attribute keys it set."""
-        time_ns = self.now()
+        """Record a start; return whether it was admitted, and the attribute keys it set.
+
+        `at_ns`: when it was, if not now.
+        """
+        time_ns = at_ns or self.now()
         keys: set[str] | None = None
         try:
             marks: dict[str, str] = {}
@@ -177,10 +183,15 @@ class Recorder:
         self._admit(data, self.queue.attributes_bound, "attributes_set", trace_id, time_ns)
 
     def event_added(
-        self, trace_id: str, span_id: str, name: str, attributes: Mapping[str, Any]
+        self,
+        trace_id: str,
+        span_id: str,
+        name: str,
+        attributes: Mapping[str, Any],
+        at_ns: int = 0,
     ) -> None:
-        """Record an event of a span."""
-        time_ns = self.now()
+        """Record an event of a span; `at_ns`: when it was, if not now."""
+        time_ns = at_ns or self.now()
         data = b""
         try:
             marks: dict[str, str] = {}
@@ -190,6 +201,18 @@ class Recorder:
         except Exception as error:
             self.fault(error)
         self._admit(data, self.queue.attributes_bound, "event_added", trace_id, time_ns)
+
+    def text_streamed(
+        self, trace_id: str, span_id: str, channel: Channel, index: int, text: str
+    ) -> None:
+        """Record one piece of streamed text: within `TEXT_PIECE`, encodable and redacted already."""
+        time_ns = self.now()
+        data = b""
+        try:
+            data = encode(TextStreamed(trace_id, span_id, time_ns, channel, index, text))
+        except Exception as error:
+            self.fault(error)
+        self._admit(data, self.queue.text_bound, "text_streamed", trace_id, time_ns)
 
     def span_updated(
         self, trace_id: str, span_id: str, name: str | None, links: tuple[Link, ...]
@@ -286,23 +309,29 @@ class Recorder:
 
     def error_info(self, error: BaseException) -> ErrorInfo:
         """Describe an exception; never raises, whatever its `__str__` does."""
-        marks: dict[str, str] = {}
         try:
             name = type_name(error)
         except Exception:
             name = "Exception"
         try:
+            if not self.capture_content:
+                # Messages quote what a model was asked and said, source lines may hold prompts.
+                return ErrorInfo(name, "", _places(error)[-self.limits.stack_length :])
             lines = traceback.format_exception(error, limit=50)
             stack = "".join(lines)
         except Exception as fault:
             stack = f"<{type(fault).__name__} while reading the stack trace>"
+        return self.error_said(name, error, stack)
+
+    def error_said(self, name: str, message: object, stack: str) -> ErrorInfo:
+        """Return an error as it was described, cut and redacted; never raises."""
         if len(stack) > self.limits.stack_length:  # its end says where it was raised
             stack = f"… {len(stack) - self.limits.stack_length} characters …\n{stack[-self.limits.stack_length :]}"
         stack, _ = cut_text(stack, len(stack))
         return ErrorInfo(
             name,
-            self.message(error),
-            self.redactions.text("@error.stacktrace", stack, marks),
+            self.message(message),
+            self.redactions.text("@error.stacktrace", stack, {}),
         )
 
     def message(self, said: object) -> str:
@@ -385,6 +414,13 @@ def _shrunk(event: Any, size: int, most: int) -> Any:
         case _:
             pass
     return event
+
+
+def _places(error: BaseException) -> str:
+    """Return where an exception was raised, and through what it came: no messages, no source."""
+    found = list(traceback.walk_tb(error.__traceback__))[-50:]
+    places = (f"  {f.f_code.co_filename}:{line} in {f.f_code.co_name}" for f, line in found)
+    return encodable("\n".join(places))
 
 
 def _bare(links: tuple[Link, ...]) -> tuple[Link, ...]:

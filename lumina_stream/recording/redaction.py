@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from lumina_stream.model.limits import DEFAULT_LIMITS
+from lumina_stream.model.limits import DEFAULT_LIMITS, TEXT_HELD_BACK, TEXT_HELD_MOST
 from lumina_stream.recording.values import Cleaner, type_of
 
 HIDDEN = "[redacted]"
@@ -126,6 +126,29 @@ class Redactions:
             return text
         hidden = self._scalar(field, text, marks, field)
         return hidden if isinstance(hidden, str) else str(hidden)
+
+    def settled(self, text: str) -> int:
+        """Return how much of a growing text can be hidden and sent: no pattern begun there goes on.
+
+        Never the last `TEXT_HELD_BACK` characters, nor a part of a word (keys and addresses have no
+        spaces in them) or of what a pattern matches now; beyond `TEXT_HELD_MOST` all of it.
+        """
+        if len(text) > TEXT_HELD_MOST:
+            return len(text)
+        cut = len(text) - TEXT_HELD_BACK
+        while cut > 0:
+            while cut > 0 and not text[cut - 1].isspace():
+                cut -= 1
+            inside = [
+                match.start()
+                for pattern in self._patterns
+                for match in pattern.finditer(text)
+                if match.start() < cut < match.end()
+            ]
+            if not inside:
+                return cut
+            cut = min(inside)
+        return 0
 
     def _scalar(self, key: str, value: Any, marks: dict[str, str], path: str) -> Any:
         try:

@@ -44,6 +44,7 @@ class Span:
         "__weakref__",
         "_error",
         "_keys",
+        "_otel",
         "_passed",
         "_previous",
         "_recorder",
@@ -300,6 +301,14 @@ class NonRecordingSpan(Span):
     def end(self) -> None:
         """Do nothing: it is shared by all that is not recorded below it."""
 
+    def record(self, x: Any) -> Any:
+        """Return `x`: where a recorded call has a `LlmSpan`, an unrecorded one has this."""
+        return x
+
+    def record_request(self, arguments: Mapping[str, Any]) -> Self:
+        """Do nothing."""
+        return self
+
     def _make_current(self) -> None:
         return None
 
@@ -369,8 +378,12 @@ def start(
     links: Iterable[Any],
     attributes: Mapping[str, Any] | None,
     more: Mapping[str, Any],
+    made: type[Span] = Span,
 ) -> Span:
-    """Start a span: find its parent, decide on sampling, record its start. It is not current yet."""
+    """Start a span: find its parent, decide on sampling, record its start. It is not current yet.
+
+    `made`: the class of a recorded one.
+    """
     remote: SpanContext | None = None
     above: Span | None = None
     if not root:
@@ -399,6 +412,7 @@ def start(
             links,
             attributes,
             more,
+            made,
         )
     if remote is not None:
         trace_id, sampled = remote.trace_id, remote.sampled
@@ -420,6 +434,7 @@ def start(
         links,
         attributes,
         more,
+        made,
     )
 
 
@@ -439,8 +454,9 @@ def _record_start(
     links: Iterable[Any],
     attributes: Mapping[str, Any] | None,
     more: Mapping[str, Any],
+    made: type[Span],
 ) -> Span:
-    span = Span(trace_id, recorder.new_span_id(), remote)
+    span = made(trace_id, recorder.new_span_id(), remote)
     around = ambient.get()
     if around is not None or attributes is not None:
         try:

@@ -55,6 +55,7 @@ class Subscription:
         """Take in what has been recorded since the last time, without waiting."""
         facts: list[Fact] = []
         recorder = self._recorder
+        recorder.queue.send_due()
         while True:
             try:
                 data = self._waiting.popleft()

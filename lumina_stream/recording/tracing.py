@@ -147,7 +147,7 @@ def trace(name: Callable[P, R], /) -> Callable[P, R]: ...
 
 @overload
 def trace(
-    name: str,
+    name: str = "",
     /,
     *,
     kind: str | None = None,
@@ -160,8 +160,10 @@ def trace(
 ) -> Trace: ...
 
 
-def trace(name: Any, /, **options: Any) -> Any:
+def trace(name: Any = "", /, **options: Any) -> Any:
     """Trace a block (`with trace("name")`, `async with` too) or a function (`@trace`, `@trace("name")`).
+
+    A decorated function gives its own name where there is none: `@trace(kind="tool")`.
 
     `kind`: llm, retrieval, embedding, rerank, tool, agent, task, http, db, or any other word.
     `parent`: a Span, or what `extract` returned; None and the default mean the current span.
@@ -171,8 +173,26 @@ def trace(name: Any, /, **options: Any) -> Any:
     """
     # A classmethod object is not callable, and still stands for a function.
     if type(name) is not str and (callable(name) or type_of(name) is classmethod):
-        return decorate(name, Trace(_function_name(name), options))
+        return decorate(name, Trace(function_name(name), options))
     return Trace(name, options)
+
+
+def _documented(
+    name: str = "",
+    /,
+    *,
+    kind: str | None = None,
+    parent: Span | SpanContext | Current | None = CURRENT,
+    root: bool = False,
+    links: Iterable[Any] = (),
+    attributes: Mapping[str, Any] | None = None,
+    capture: bool = False,
+    **more: Any,
+) -> Trace: ...  # type: ignore[empty-body]
+
+
+trace.__signature__ = inspect.signature(_documented)  # type: ignore[attr-defined]
+del _documented
 
 
 def start_span(
@@ -253,8 +273,8 @@ def decorate(function: F, settings: Trace) -> F:
     if isinstance(function, staticmethod | classmethod):
         method = cast("Any", function)
         return type(method)(decorate(method.__func__, settings))
-    if not settings.name:
-        settings.name = _function_name(function)
+    if not settings.name:  # replaced, not set: one `trace()` may decorate several functions
+        settings = msgspec.structs.replace(settings, name=function_name(function))
     arguments = _argument_reader(function) if settings.options.get("capture") else None
 
     def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span | None:
@@ -274,7 +294,7 @@ def decorate(function: F, settings: Trace) -> F:
         ):
             span.set_attribute(RESULT, result)
 
-    shape = _callee(function)
+    shape = callee(function)
     if inspect.isasyncgenfunction(shape):
         wrapped: Any = generators.wrap_async_generator(function, begin)
     elif inspect.isgeneratorfunction(shape):
@@ -311,7 +331,7 @@ def decorate(function: F, settings: Trace) -> F:
             return result
 
         wrapped = call
-    return cast("F", _dress(wrapped, function))
+    return cast("F", dress(wrapped, function))
 
 
 async def _await(span: Span, coroutine: Any, keep: Callable[[Span, Any], None]) -> Any:
@@ -321,21 +341,21 @@ async def _await(span: Span, coroutine: Any, keep: Callable[[Span, Any], None]) 
         return result
 
 
-def _callee(function: Any) -> Any:
+def callee(function: Any) -> Any:
     """Return what says of which sort a callable is: for an object its type's `__call__`."""
     if inspect.isroutine(function) or isinstance(function, functools.partial | type):
         return function  # pyright: ignore[reportUnknownVariableType]
     return getattr(type_of(function), "__call__", function)  # noqa: B004
 
 
-def _dress(wrapped: Any, function: Any) -> Any:
+def dress(wrapped: Any, function: Any) -> Any:
     try:
         return functools.wraps(function)(wrapped)
     except (AttributeError, TypeError):  # a callable without a name
         return wrapped
 
 
-def _function_name(function: Any) -> str:
+def function_name(function: Any) -> str:
     inner = function
     while isinstance(inner, functools.partial):
         inner = inner.func  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]

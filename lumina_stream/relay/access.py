@@ -67,7 +67,7 @@ class Access:
         self._hosts = names | {f"{name}:{port}" for name in own}
         if port in (80, 443):
             self._hosts |= own
-        self._origins = {_origin(origin) for origin in allow_origins}
+        self._origins = {parse_origin(origin) for origin in allow_origins}
         self._origins |= {f"http://{name}:{port}" for name in own}
         if port == 80:
             self._origins |= {f"http://{name}" for name in own}
@@ -152,7 +152,7 @@ def _bearer(authorization: str | None) -> bytes | None:
     return token.strip().encode("utf-8", "surrogateescape")
 
 
-def _origin(text: str) -> str:
+def parse_origin(text: str) -> str:
     """Return an allowed origin as browsers write it; raise `ConfigurationError` if it is none."""
     parts = urlsplit(text.strip().lower())
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):

@@ -26,6 +26,7 @@ from lumina_stream.model.events import (
     UnknownEvent,
 )
 from lumina_stream.model.ids import is_span_id, is_trace_id
+from lumina_stream.model.producers import is_imported
 from lumina_stream.protocol import guards
 
 RELAY_PREFIX = "relay-"
@@ -46,6 +47,11 @@ class Admitted(msgspec.Struct, frozen=True, gc=False):
 def is_relay(producer_id: str) -> bool:
     """Tell whether a producer id is a relay's own."""
     return producer_id.startswith(RELAY_PREFIX)
+
+
+def is_reserved(producer_id: str) -> bool:
+    """Tell whether a producer id is one that only the relay gives."""
+    return is_relay(producer_id) or is_imported(producer_id)
 
 
 def check_seq(last_seq: int) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
@@ -13,6 +14,8 @@ from starlette.websockets import WebSocket
 from lumina_stream.protocol import SUBPROTOCOL, SUBPROTOCOL_JSON
 from lumina_stream.relay import routes
 from lumina_stream.relay.access import Access, Asked, Denied, Role
+from lumina_stream.relay.console import Refusals
+from lumina_stream.relay.otlp import MOST_BYTES, OtlpRoutes
 from lumina_stream.relay.streaming import stream
 from lumina_stream.relay.tailing import tail
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from lumina_stream.relay.core import Relay
 
 BODY_BYTES = 1 << 20
-"""Largest body of a request that is read at all; none of the routes here needs more."""
+"""Largest body of a request that is read at all; only OTLP's routes have their own."""
 
 _WRITES = ("/v1/stream", "/v1/metrics", "/v1/logs")
 _OPEN = ("/healthz",)
@@ -30,6 +33,7 @@ _GUARDED_HEADERS = (b"host", b"origin", b"authorization")
 def make_app(relay: "Relay", access: Access) -> ASGIApp:
     """Return the application of a relay."""
     own = routes.Routes(relay)
+    otlp = OtlpRoutes(relay)
 
     async def on_stream(websocket: WebSocket) -> None:
         await stream(relay, websocket, _subprotocol(websocket))
@@ -44,11 +48,15 @@ def make_app(relay: "Relay", access: Access) -> ASGIApp:
             Route("/healthz", own.healthz, methods=["GET"]),
             Route("/metrics", own.metrics, methods=["GET"]),
             Route("/v1/traces", own.traces, methods=["GET"]),
-            Route("/v1/traces", own.otlp_traces, methods=["POST"]),
+            Route("/v1/traces", otlp.traces, methods=["POST"], max_body_size=MOST_BYTES),
+            Route("/v1/metrics", otlp.ignored, methods=["POST"], max_body_size=MOST_BYTES),
+            Route("/v1/logs", otlp.ignored, methods=["POST"], max_body_size=MOST_BYTES),
+            Route("/v1/costs", own.costs, methods=["GET"]),
             Route("/v1/traces/{trace_id}", own.trace, methods=["GET"]),
             Route("/", own.page, methods=["GET"]),
         ],
         max_body_size=BODY_BYTES,
+        exception_handlers={HTTPException: routes.refused},
     )
     return Guard(app, relay, access)
 
@@ -60,6 +68,7 @@ class Guard:
         self._app = app
         self._relay = relay
         self._access = access
+        self._refusals = Refusals(relay.log)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket."""
@@ -68,6 +77,8 @@ class Guard:
             return
         denied = self._denied(scope)
         if denied is not None:
+            if scope["type"] == "websocket":
+                self._refusals.note(denied.reason, scope["path"])
             await _refuse(denied, scope, receive, send)
             return
         await self._app(scope, receive, send)

@@ -14,6 +14,7 @@ import msgspec
 
 from lumina_stream.model.producers import Producers, Stamp
 from lumina_stream.protocol.frames import TraceSummary
+from lumina_stream.relay.costs import CallRow
 from lumina_stream.relay.projection_store import Loss, ProjectionStore
 
 SLICE = 100
@@ -21,6 +22,10 @@ SLICE = 100
 
 Line = tuple[TraceSummary, int]
 """A trace's summary and the offset of its last event."""
+
+
+_Calls = dict[tuple[str, str], CallRow | None]
+"""By trace and span id; None where a call adds nothing any more."""
 
 
 class Batch(msgspec.Struct, gc=False):
@@ -47,6 +52,8 @@ class Backlog:
         self._store = store
         self._unflushed: dict[str, Line] = {}
         self._uncommitted: dict[str, Line] = {}
+        self._unflushed_calls: _Calls = {}
+        self._uncommitted_calls: _Calls = {}
         self.next = Batch()
         """What the next checkpoint writes."""
         self.refused = 0
@@ -79,20 +86,29 @@ class Backlog:
         """Note a trace's summary as of now."""
         self._unflushed[summary.trace_id] = (summary, last_offset)
 
+    def note_calls(self, trace_id: str, rows: Iterable[tuple[str, CallRow | None]]) -> None:
+        """Note what calls of a trace add, by span id."""
+        for span_id, row in rows:
+            self._unflushed_calls[trace_id, span_id] = row
+
     def note_loss(self, trace_id: str, stamp: Stamp, offset: int, loss: Loss) -> None:
         """Note a loss of a trace."""
         self.next.losses.setdefault(trace_id, {})[stamp] = (offset, loss)
 
     def forget(self, trace_ids: Iterable[str]) -> None:
         """Forget traces that are no longer in the store."""
-        for trace_id in trace_ids:
+        gone = set(trace_ids)
+        for calls in (self._unflushed_calls, self._uncommitted_calls):
+            for key in [key for key in calls if key[0] in gone]:
+                del calls[key]
+        for trace_id in gone:
             self._uncommitted.pop(trace_id, None)
             self.next.unfinished.pop(trace_id, None)
 
     # --- writing -----------------------------------------------------------------------------
 
     def flush(self) -> bool:
-        """Write the summaries, for a query to see them; False if that failed."""
+        """Write the summaries and calls, for a query to see them; False if that failed."""
         try:
             while self.flush_some():
                 pass
@@ -102,7 +118,14 @@ class Backlog:
         return True
 
     def flush_some(self) -> bool:
-        """Write some of the summaries; False if there are none. Raises what SQLite does."""
+        """Write some summaries or calls; False if there are none. Raises what SQLite does."""
+        if self._unflushed_calls:
+            calls = dict(itertools.islice(self._unflushed_calls.items(), SLICE))
+            self._store.put_calls((*key, row) for key, row in calls.items())
+            self._uncommitted_calls.update(calls)
+            for key in calls:
+                del self._unflushed_calls[key]
+            return True
         some = dict(itertools.islice(self._unflushed.items(), SLICE))
         if not some:
             return False
@@ -128,6 +151,7 @@ class Backlog:
         """Make everything written count. Raises what SQLite does."""
         self._store.commit(offset, epoch)
         self._uncommitted.clear()
+        self._uncommitted_calls.clear()
         self.error = None
 
     def take_back(self, batch: Batch) -> None:
@@ -148,5 +172,7 @@ class Backlog:
         self._store.rollback()
         self._unflushed = {**self._uncommitted, **self._unflushed}
         self._uncommitted = {}
+        self._unflushed_calls = {**self._uncommitted_calls, **self._unflushed_calls}
+        self._uncommitted_calls = {}
         self.refused += 1
         self.error = f"{type(error).__name__}: {error}"

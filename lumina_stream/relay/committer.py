@@ -27,13 +27,15 @@ GROUP_ENTRIES = 1_024
 class Submission(msgspec.Struct, gc=False):
     """A frame on its way into the log, with its events as they were decoded.
 
-    `remember` (a producer id and its record) is stored in the same transaction.
+    `remember` (a producer id and its record) is stored in the same transaction. `on_settled` is
+    called in the event loop when it is decided: with None once it is stored, else with the reason.
     """
 
     entry: Entry
     events: list[Event | None]
     remember: tuple[str, bytes] | None = None
     generation: int = 0
+    on_settled: Callable[[Exception | None], None] | None = None
 
 
 class Committer:
@@ -166,10 +168,13 @@ class Committer:
         for submission in group:
             self._settle(submission)
         self._on_committed(group, offsets)
+        for submission in group:
+            _say(submission, None)
 
     def _rejected(self, submission: Submission, error: LogError) -> None:
         self._settle(submission)
         self._on_rejected(submission, error)
+        _say(submission, error)
 
     def _refused(self, group: list[Submission], error: Exception) -> None:
         producers = set(self._outstanding)
@@ -178,9 +183,12 @@ class Committer:
         if group[-1].generation == self._generation:
             self._generation += 1
             self._on_refused(producers, error)
+        for submission in group:
+            _say(submission, error)
 
     def _discarded(self, submission: Submission) -> None:
         self._settle(submission)
+        _say(submission, LogUnavailable("an earlier commit was refused"))
 
     def _settle(self, submission: Submission) -> None:
         entry = submission.entry
@@ -190,6 +198,11 @@ class Committer:
             self._outstanding[entry.producer_id] = left
         else:
             del self._outstanding[entry.producer_id]
+
+
+def _say(submission: Submission, error: Exception | None) -> None:
+    if submission.on_settled is not None:
+        submission.on_settled(error)
 
 
 class _Partly(Exception):

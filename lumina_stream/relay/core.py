@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,11 @@ from lumina_stream.protocol.intake import (
 )
 from lumina_stream.relay import admission
 from lumina_stream.relay.committer import Committer, Submission
+from lumina_stream.relay.guests import Guests
 from lumina_stream.relay.hub import Hub, Publication
 from lumina_stream.relay.liveness import TICK_S, Liveness
 from lumina_stream.relay.log import Entry, Log, LogError, Removed
+from lumina_stream.relay.prices import PriceBook
 from lumina_stream.relay.projections import Projections
 from lumina_stream.relay.streaming import ProducerConnection
 from lumina_stream.relay.witness import Witness
@@ -72,6 +75,14 @@ class Counters(msgspec.Struct):
     producers_met: int = 0
     producers_lost: int = 0
     log_refusals: int = 0
+    otlp_requests: int = 0
+    otlp_spans: int = 0
+    otlp_spans_refused: int = 0
+    otlp_requests_refused: int = 0
+    otlp_ignored: int = 0
+    forwarded_spans: int = 0
+    forward_failures: int = 0
+    forward_dropped_spans: int = 0
 
 
 class _Heard(msgspec.Struct):
@@ -94,6 +105,7 @@ class Relay:
         keep_s: float | None = None,
         max_bytes: int | None = None,
         lease_s: float = limits.LEASE_S,
+        book: PriceBook | None = None,
     ) -> None:
         self.log: Any = structlog.get_logger("lumina.relay")
         self.store = store
@@ -104,7 +116,8 @@ class Relay:
         self.ready = asyncio.Event()
         self.degraded: str | None = None
         """Why the log refuses at the moment, None while it takes everything."""
-        self.projections = Projections.open(folder, store)
+        self.book = book or PriceBook()
+        self.projections = Projections.open(folder, store, book=self.book)
         self.committer = Committer(store, self._committed, self._refused, self._rejected)
         self.witness = Witness(self.committer.submit)
         self._hellos: dict[str, frames.Hello] = _hellos(store)
@@ -115,6 +128,7 @@ class Relay:
         )
         self.hub = Hub(self.projections, self.projections.offset)
         self.liveness = Liveness(self._lost, self._returned, self._grace, lease_s=lease_s)
+        self.guests = Guests(self)
         self._keep_s, self._max_bytes = keep_s, max_bytes
         self._connections: dict[str, ProducerConnection] = {}
         self._of_peer: dict[int, ProducerConnection] = {}
@@ -128,12 +142,17 @@ class Relay:
         self._room = asyncio.Event()
         self._room.set()
         self._tasks: list[asyncio.Task[None]] = []
+        self._loading: asyncio.Task[None] | None = None
 
     # --- life --------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to catch up; `ready` is set when producers and consumers may come."""
         self._tasks.append(asyncio.create_task(self._run()))
+
+    def run_beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something for as long as the relay does; a failure of it makes the relay `degraded`."""
+        self._tasks.append(asyncio.create_task(self._guard(work)))
 
     async def close(self) -> None:
         """Store what is pending, checkpoint, and let go of the log."""
@@ -160,6 +179,28 @@ class Relay:
         """Return how many stored events are not applied yet."""
         return self.store.next_offset - 1 - self.projections.offset
 
+    async def load_prices(self) -> None:
+        """Wait until calls can be priced: beside the loop, which goes on meanwhile."""
+        if self.book.is_loaded:
+            return
+        if self._loading is None:
+            self._loading = asyncio.create_task(asyncio.to_thread(self.book.load))
+        await asyncio.shield(self._loading)
+        if self.book.failure:
+            self.log.warning("there are no published prices", reason=self.book.failure)
+
+    async def price(self) -> None:
+        """Wait until all calls so far are priced."""
+        self._publish_prices()
+        if self.projections.wants_prices:
+            await self.load_prices()
+            self._publish_prices()
+
+    def _publish_prices(self) -> None:
+        priced = self.projections.take_priced()
+        if priced:
+            self.hub.priced(priced)
+
     # --- producers ---------------------------------------------------------------------------
 
     async def room(self) -> None:
@@ -178,6 +219,12 @@ class Relay:
         heard = self._heard_of(producer_id)
         heard.wall_ns = now
         heard.skew_ns = hello.wall_ns - now if hello.wall_ns else 0
+        self.introduce(hello)
+        self.liveness.connected(hello)
+
+    def introduce(self, hello: frames.Hello) -> None:
+        """Say who a producer is, if that is new, or that it is back."""
+        producer_id = hello.producer_id
         # What changes with every connection is not worth a record.
         lasting = msgspec.structs.replace(hello, first_seq=1, wall_ns=0, mono_ns=0)
         if self._hellos.get(producer_id) != lasting:
@@ -195,10 +242,17 @@ class Relay:
             self._say(started, remember=(producer_id, codec.encode(lasting)))
         else:
             self._returned(producer_id)
-        self.liveness.connected(hello)
 
-    def accepted(self, accepted: Accepted) -> None:
-        """Put new events on their way into the log."""
+    def hello_of(self, producer_id: str) -> frames.Hello | None:
+        """Return what a producer said of itself, None if nothing is known."""
+        return self._hellos.get(producer_id)
+
+    def accepted(
+        self,
+        accepted: Accepted,
+        on_settled: Callable[[Exception | None], None] | None = None,
+    ) -> None:
+        """Put new events on their way into the log; `on_settled` as in `Submission`."""
         admission.check_seq(accepted.first_seq + accepted.count)
         admitted = admission.admit(accepted.events, accepted.producer_id)
         counters = self.counters
@@ -215,7 +269,7 @@ class Relay:
             admitted.trace_ids,
             self.clock.now(),
         )
-        self.committer.submit(Submission(entry, admitted.events))
+        self.committer.submit(Submission(entry, admitted.events, on_settled=on_settled))
         self._measure()
 
     def alive(self, alive: Alive) -> None:
@@ -267,6 +321,10 @@ class Relay:
         self._fates[producer_id] = "ended"
         self._say(ProducerEnded(self._stamp_ns(producer_id), producer_id, last_seq))
         connection.close(1000, "bye")
+
+    def silent(self, producer_id: str) -> None:
+        """Take a producer for lost that nothing was heard of for too long."""
+        self._lost(producer_id)
 
     def _lost(self, producer_id: str) -> None:
         if self._fate(producer_id) != "alive":
@@ -361,7 +419,9 @@ class Relay:
         if producer_id == self.witness.producer_id:
             self.witness.committed(submission.entry.last_seq)
             return
+        # The log knows better than we did what is stored: go on from there, with what was sent since.
         self.intake.committed(producer_id, self.store.last_seq(producer_id))
+        self.intake.failed(producer_id)
         connection = self._connections.get(producer_id)
         if connection is not None:
             connection.close(1011, "rejected", frames.Error(str(error), "rejected"))
@@ -443,6 +503,9 @@ class Relay:
         for producer_id in known:
             if producers.state(producer_id) != "alive" or admission.is_relay(producer_id):
                 continue
+            if admission.is_reserved(producer_id):
+                self.guests.heard(producer_id)
+                continue
             hello = self._hellos.get(producer_id)
             if hello is None:
                 self.liveness.restored_unknown(producer_id)
@@ -452,10 +515,14 @@ class Relay:
     async def _tick(self) -> None:
         while True:
             self.liveness.tick()
+            self.guests.tick()
             await asyncio.sleep(TICK_S)
 
     async def _emit(self) -> None:
         while True:
+            self._publish_prices()
+            if self.projections.wants_prices and self._loading is None:
+                self._tasks.append(asyncio.create_task(self.price()))
             self.hub.tick(time.monotonic())
             await asyncio.sleep(0.05)
 

@@ -8,7 +8,7 @@ A channel *covers* the traces whose beginning every subscription of it has, be i
 a snapshot. The first fact of a trace that it does not cover is preceded by the trace's snapshot.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -19,7 +19,7 @@ from lumina_stream.model.forest import Forest
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.protocol import frames
 from lumina_stream.relay.ring import Ring
-from lumina_stream.relay.snapshots import snapshot
+from lumina_stream.relay.snapshots import costs_of, snapshot
 from lumina_stream.relay.summaries import TracePage, TraceQuery
 
 TICK_S = 0.1
@@ -250,13 +250,23 @@ class Channel:
             if tree.open_count and (everything or tree.trace_id in self.selected)
         ]
 
+    def priced(self, tree: TraceTree, span_ids: Collection[str]) -> None:
+        """Say what calls cost, if this channel has the trace."""
+        if tree.trace_id in self._covered:
+            for frame in costs_of(self.hub.offset, tree, span_ids):
+                self._push(self.hub.offset, frame)
+
     # --- traces and running ------------------------------------------------------------------
 
     def note(self, publication: Publication) -> None:
         """Remember that traces changed, for the next tick."""
+        self.note_changed(publication.changed)
+
+    def note_changed(self, trace_ids: Collection[str]) -> None:
+        """Remember that traces are to be drawn again."""
         self._stale = True
         if self.key.view == "traces":
-            self._dirty.update(dict.fromkeys(publication.changed))
+            self._dirty.update(dict.fromkeys(trace_ids))
 
     def tick(self, now: float) -> None:
         """Emit what changed, at most ten times a second."""
@@ -431,6 +441,17 @@ class Hub:
                 channel.publish(publication, facts)
         for channel in self._listing:
             channel.note(publication)
+
+    def priced(self, priced: Mapping[str, Collection[str]]) -> None:
+        """Say what calls cost, by trace and span: to those that have the facts already."""
+        for trace_id, span_ids in priced.items():
+            tree = self.source.forest.traces.get(trace_id)
+            if tree is None:
+                continue
+            for channel in (*self._general, *self._of_trace.get(trace_id, ())):
+                channel.priced(tree, span_ids)
+        for channel in self._listing:
+            channel.note_changed(priced)
 
     def advance(self, offset: int) -> None:
         """Note that the log went on to `offset` with nothing that could be published."""

@@ -25,28 +25,35 @@ from lumina_stream.model.record import SpanRecord
 from lumina_stream.process import boot_id
 from lumina_stream.protocol.frames import TraceSummary
 from lumina_stream.relay import summaries
+from lumina_stream.relay.costs import CallRow
 from lumina_stream.relay.summaries import TracePage, TraceQuery
 
 FILE = "projections.db"
 APPLICATION_ID = 0x6C756D70  # "lump"
-LAYOUT = 1
+LAYOUT = 2
 """Written as `user_version`; any other layout is thrown away and rebuilt from the log."""
 CACHE_KIB = 32 * 1024
 """Page cache: holds the lines of some 50,000 traces, so that looking up an id touches no disk."""
 
 Loss: TypeAlias = tuple[int, str, bool]
 """How many events, why, and whether the count is exact."""
+CallPlace: TypeAlias = tuple[int, str, str]
+"""A call's start, trace and span id: the order in which calls are read."""
 
 _SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE summaries (
     trace_id TEXT PRIMARY KEY, name TEXT, services TEXT, state TEXT, start_ns INTEGER,
     duration_ns INTEGER, length INTEGER, spans INTEGER, open INTEGER, errors INTEGER,
-    last_ns INTEGER, last_offset INTEGER, data BLOB
+    last_ns INTEGER, last_offset INTEGER, sessions TEXT, users TEXT, data BLOB
 ) WITHOUT ROWID;
 CREATE INDEX by_start ON summaries (start_ns);
 CREATE INDEX by_last ON summaries (last_ns);
 CREATE INDEX by_length ON summaries (length);
+CREATE TABLE calls (
+    trace_id TEXT, span_id TEXT, time_ns INTEGER, data BLOB, PRIMARY KEY (trace_id, span_id)
+) WITHOUT ROWID;
+CREATE INDEX calls_by_time ON calls (time_ns);
 CREATE TABLE kept (trace_id TEXT PRIMARY KEY, truncated BLOB) WITHOUT ROWID;
 CREATE TABLE spans (
     trace_id TEXT, span_id TEXT, record BLOB, PRIMARY KEY (trace_id, span_id)
@@ -69,6 +76,7 @@ _decode_record = msgspec.msgpack.Decoder(SpanRecord).decode
 _decode_producer = msgspec.msgpack.Decoder(Producer).decode
 _decode_counts = msgspec.msgpack.Decoder(dict[str, int]).decode
 _decode_stamp = msgspec.msgpack.Decoder(tuple[int, str, int]).decode
+_decode_call = msgspec.msgpack.Decoder(CallRow).decode
 _decode_loss = msgspec.msgpack.Decoder(tuple[int, str, bool]).decode
 
 
@@ -132,12 +140,13 @@ class ProjectionStore:
         """Insert or replace summaries, each with the offset of its last event."""
         self._begin()
         self._connection.executemany(
-            "INSERT OR REPLACE INTO summaries VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            "INSERT OR REPLACE INTO summaries VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
                 (
                     s.trace_id, s.name, summaries.joined(s.services), s.state, s.start_ns,
                     s.duration_ns, summaries.length(s), s.spans, s.open, s.errors,
-                    s.last_ns, last_offset, _encode(s),
+                    s.last_ns, last_offset, summaries.joined(s.sessions),
+                    summaries.joined(s.users), _encode(s),
                 )
                 for s, last_offset in lines
             ),
@@ -173,6 +182,9 @@ class ProjectionStore:
         self._connection.execute(f"DELETE FROM summaries WHERE {condition}", values)
         self._connection.execute("DELETE FROM losses WHERE offset < ?", values)
         self.drop(trace_ids)
+        self._connection.executemany(
+            "DELETE FROM calls WHERE trace_id = ?", ((t,) for t in trace_ids)
+        )
         self._connection.executemany(
             "DELETE FROM unfinished WHERE trace_id = ?", ((t,) for t in trace_ids)
         )
@@ -253,6 +265,31 @@ class ProjectionStore:
             "INSERT OR REPLACE INTO producers VALUES (?, ?)",
             ((p.producer_id, _encode(p)) for p in producers),
         )
+
+    # --- calls -------------------------------------------------------------------------------
+
+    def put_calls(self, rows: Iterable[tuple[str, str, CallRow | None]]) -> None:
+        """Insert or replace calls by trace and span id; None removes one."""
+        self._begin()
+        for trace_id, span_id, row in rows:
+            if row is None:
+                sql = "DELETE FROM calls WHERE trace_id = ? AND span_id = ?"
+                self._connection.execute(sql, (trace_id, span_id))
+            else:
+                sql = "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)"
+                self._connection.execute(sql, (trace_id, span_id, row.time_ns, _encode(row)))
+
+    def calls(
+        self, since_ns: int, until_ns: int, after: CallPlace | None, limit: int
+    ) -> list[tuple[CallPlace, CallRow]]:
+        """Return calls that began in a time, in its order, from after a place on."""
+        at = (since_ns, "", "") if after is None else after
+        sql = (
+            "SELECT time_ns, trace_id, span_id, data FROM calls WHERE time_ns < ? "
+            "AND (time_ns, trace_id, span_id) > (?, ?, ?) ORDER BY time_ns, trace_id, span_id LIMIT ?"
+        )
+        rows = self._connection.execute(sql, (until_ns, *at, limit))
+        return [((time_ns, t, s), _decode_call(data)) for time_ns, t, s, data in rows]
 
     # --- transactions ------------------------------------------------------------------------
 

@@ -10,7 +10,15 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, MutableSequence, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    MutableSequence,
+    Sequence,
+)
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,10 +33,13 @@ from lumina_stream.model.producers import Producer, Producers, Stamp
 from lumina_stream.model.record import SpanRecord, record_of
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.protocol.frames import Filter, OpenSpan, TraceSummary
+from lumina_stream.relay import costs
 from lumina_stream.relay.backlog import SLICE, Backlog
+from lumina_stream.relay.costs import Adder, CostQuery
 from lumina_stream.relay.held import Held, Memory
 from lumina_stream.relay.log import Log, LogUnavailable
-from lumina_stream.relay.projection_store import Loss, ProjectionStore, StoreError
+from lumina_stream.relay.prices import PriceBook
+from lumina_stream.relay.projection_store import CallPlace, Loss, ProjectionStore, StoreError
 from lumina_stream.relay.read_back import (
     EVENT_BYTES,
     EVENT_COST,
@@ -45,6 +56,8 @@ SETTLE_TRACES = 1_000
 leave the memory under load too; some 10 ms of work."""
 REPLAY_BYTES = 128 * KIB
 """Read at once by a replay: a few milliseconds of work between two signs of life of the relay."""
+CALLS_AT_ONCE = 500
+"""Calls added up at once by a question for costs: about two milliseconds."""
 _PRODUCER_EVENTS = frozenset(ProducerEvent.__args__)
 
 
@@ -89,7 +102,9 @@ class ProjectionStatistics(msgspec.Struct, frozen=True, gc=False):
 class Projections:
     """Follow the log; see the module. Open it with `Projections.open`, then `replay`."""
 
-    def __init__(self, store: ProjectionStore, log: Log, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, store: ProjectionStore, log: Log, clock: Callable[[], int], book: PriceBook
+    ) -> None:
         """Take over what the store has; `open` decides whether it may."""
         self._memory = Memory()
         self.forest = self._memory.forest
@@ -102,6 +117,9 @@ class Projections:
         self._held = self._memory.held
         self._stale: dict[str, Held] = {}  # whose summary is to be drawn again
         self._dirty: dict[str, Held] = {}  # changed since the last checkpoint
+        self._book = book
+        self._unpriced: dict[str, Held] = {}  # which have calls that changed
+        self._priced: dict[str, set[str]] = {}  # calls that were, since `take_priced`
         self._backlog = Backlog(store)
         self._known = store.count
         self._lost = self._read_back = self._incomplete = 0
@@ -110,23 +128,30 @@ class Projections:
 
     @classmethod
     def open(
-        cls, folder: Path, log: Log, *, clock: Callable[[], int] = time.time_ns
+        cls,
+        folder: Path,
+        log: Log,
+        *,
+        clock: Callable[[], int] = time.time_ns,
+        book: PriceBook | None = None,
     ) -> Projections:
         """Load what was checkpointed in a folder, or begin anew; `replay` then does the rest.
 
         The file there is forgotten if it is damaged, of another layout, ahead of the log, or of an
-        epoch that the log does not know. `clock` tells wall-clock nanoseconds, for queries only.
+        epoch that the log does not know. `clock` tells wall-clock nanoseconds, for queries only;
+        `book` prices calls, once it is loaded.
         """
+        book = book or PriceBook()
         try:
             store = ProjectionStore.open(folder)
             if store.epoch and not _is_before(log, store.epoch, store.offset):
                 store.close(clean=False)
                 raise StoreError("the projections are not of this log")
-            projections = cls(store, log, clock)
+            projections = cls(store, log, clock, book)
             projections._load()
         except (StoreError, apsw.Error, msgspec.DecodeError):
             ProjectionStore.remove(folder)
-            projections = cls(ProjectionStore.open(folder), log, clock)
+            projections = cls(ProjectionStore.open(folder), log, clock, book)
         if projections.offset + 1 < log.first_offset:
             projections._restore_carried()
             projections.offset = log.first_offset - 1
@@ -234,12 +259,14 @@ class Projections:
         """
         held = self._held.get(trace_id)
         if held is not None:
+            self._price(trace_id, held)
             return held.tree
         if self._backlog.line(trace_id) is None:
             return None
         # Producers of its own: those of the forest may be forgotten while a viewer still reads.
         tree = TraceTree(trace_id, Producers())
         self._read_back_into(tree)
+        costs.price(tree, self._book)
         return tree if len(tree) else None
 
     def matches(self, selection: Filter, trace_id: str) -> bool:
@@ -256,6 +283,36 @@ class Projections:
         self._settle()
         self._backlog.flush()
         return self._store.page(query or TraceQuery(), self._clock())
+
+    def costs(self, query: CostQuery) -> Generator[None, None, dict[str, Any]]:
+        """Add up what calls cost, in steps of a few milliseconds; return the answer.
+
+        Raises `QueryError` for what cannot be asked.
+        """
+        adder = Adder(query)
+        since_ns, until_ns = query.bounds(self._clock())
+        self._settle()
+        self._backlog.flush()
+        place: CallPlace | None = None
+        while True:
+            rows = self._store.calls(since_ns, until_ns, place, CALLS_AT_ONCE)
+            for place, row in rows:
+                adder.take(place[1], row)
+            if len(rows) < CALLS_AT_ONCE:
+                return adder.answer()
+            yield
+
+    @property
+    def wants_prices(self) -> bool:
+        """Tell whether calls wait for `PriceBook.load`."""
+        return bool(self._unpriced) and not self._book.is_loaded
+
+    def take_priced(self) -> dict[str, set[str]]:
+        """Price what changed; return the calls that were priced since the last time, by trace."""
+        for trace_id, held in list(self._unpriced.items()):
+            self._price(trace_id, held)
+        priced, self._priced = self._priced, {}
+        return priced
 
     def running(self, limit: int) -> tuple[OpenSpans, int]:
         """Return the running spans of all traces, longest-running first, and how many there are."""
@@ -383,6 +440,8 @@ class Projections:
         """Note that a frame brought something for a trace, and what it touched there."""
         held.summary = None
         self._stale[trace_id] = self._dirty[trace_id] = held
+        if held.tree.changed_calls:
+            self._unpriced[trace_id] = held
         if spans:
             held.dirty.update(spans)
             if trace_id in touched:
@@ -509,7 +568,23 @@ class Projections:
 
     # --- looking at what changed -------------------------------------------------------------
 
+    def _price(self, trace_id: str, held: Held) -> None:
+        """Price the calls of a trace that changed, as far as that is possible now."""
+        if not held.tree.changed_calls:
+            self._unpriced.pop(trace_id, None)
+            return
+        touched, is_done = costs.price(held.tree, self._book)
+        if touched:
+            held.summary = None
+            self._stale[trace_id] = held
+            self._priced.setdefault(trace_id, set()).update(touched)
+        if is_done or self._held.get(trace_id) is not held:
+            self._unpriced.pop(trace_id, None)
+        else:
+            self._unpriced[trace_id] = held
+
     def _summarise(self, held: Held) -> TraceSummary:
+        self._price(held.tree.trace_id, held)
         summary = held.summary = summarise(held.tree)
         self._backlog.note(summary, held.last_offset)
         return summary
@@ -518,8 +593,10 @@ class Projections:
         """Look at the traces that changed: draw their summaries, and let the finished leave."""
         if not self._stale:
             return
-        for trace_id, held in self._stale.items():
+        for trace_id, held in list(self._stale.items()):
+            self._price(trace_id, held)
             summary = held.summary or self._summarise(held)
+            self._backlog.note_calls(trace_id, costs.rows_of(held.tree))
             self._memory.place(trace_id, held, is_open=summary.open > 0)
         self._stale.clear()
         for trace_id, held in self._memory.evict():
@@ -532,6 +609,8 @@ class Projections:
     # --- writing -----------------------------------------------------------------------------
 
     def _write(self) -> Iterator[None]:
+        if self.wants_prices:
+            self._book.load()  # what leaves the memory without a price would never get one
         self._settle()
         backlog, offset, refused = self._backlog, self.offset, self._backlog.refused
         dirty, self._dirty = self._dirty, {}

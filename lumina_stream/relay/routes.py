@@ -1,15 +1,20 @@
 """The HTTP routes: what a person, a probe or a script asks once."""
 
+import asyncio
 import html
 import os
 import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from lumina_stream.formats import otlp_json
 from lumina_stream.model.ids import is_trace_id
+from lumina_stream.relay.asked import read_query
+from lumina_stream.relay.costs import CostQuery
 from lumina_stream.relay.metrics import metrics_text
 from lumina_stream.relay.summaries import QueryError, TraceQuery
 
@@ -27,10 +32,7 @@ _PAGE_HEADERS = {
     "Cache-Control": "no-store",
 }
 _JSON = "application/json"
-
-
-class _Query(TraceQuery, frozen=True, forbid_unknown_fields=True):
-    """A query as it stands behind the question mark."""
+_encode_exact = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class Routes:
@@ -64,13 +66,11 @@ class Routes:
 
     async def traces(self, request: Request) -> Response:
         """List traces."""
-        asked = list(request.query_params.multi_items())
-        if len(asked) != len(dict(asked)):
-            return JSONResponse({"error": "a parameter that comes twice"}, 400)
         try:
-            query = msgspec.convert(dict(asked), _Query, strict=False)
-            page = self._relay.projections.list(TraceQuery(**msgspec.structs.asdict(query)))
-        except (msgspec.ValidationError, QueryError) as error:
+            query = read_query(request.query_params, TraceQuery)
+            await self._relay.price()
+            page = self._relay.projections.list(query)
+        except QueryError as error:
             return JSONResponse({"error": str(error)}, 400)
         # Fields of a default value are written too: a script reads what the documentation names.
         traces = [msgspec.structs.asdict(summary) for summary in page.traces]
@@ -82,21 +82,34 @@ class Routes:
         if not is_trace_id(trace_id):
             return _missing()
         tree = self._relay.projections.tree(trace_id)
+        if tree is not None and tree.changed_calls:
+            await self._relay.load_prices()
+            tree = self._relay.projections.tree(trace_id)
         if tree is None:
             return _missing()
+        shape = request.query_params.get("format", "tree")
+        if shape == "otlp-json":
+            return Response(otlp_json.write(self._relay.guests.groups(tree)), media_type=_JSON)
+        if shape != "tree":
+            return JSONResponse({"error": f"no format {shape!r}: tree or otlp-json"}, 400)
         from lumina_stream.formats.tree_json import tree_json
 
         return Response(tree_json(tree), media_type=_JSON)
 
-    async def otlp_traces(self, request: Request) -> Response:
-        """Refuse OTLP for now, and say so."""
-        return JSONResponse(
-            {
-                "error": "this relay does not take OTLP yet; use lumina_stream.init(), "
-                "which streams to /v1/stream",
-            },
-            501,
-        )
+    async def costs(self, request: Request) -> Response:
+        """Say what calls cost, by what was asked."""
+        try:
+            query = read_query(request.query_params, CostQuery)
+            await self._relay.price()
+            steps = self._relay.projections.costs(query)
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as stop:
+                    return Response(_encode_exact(stop.value), media_type=_JSON)
+                await asyncio.sleep(0)
+        except QueryError as error:
+            return JSONResponse({"error": str(error)}, 400)
 
     async def page(self, request: Request) -> Response:
         """Show what is here."""
@@ -110,6 +123,18 @@ class Routes:
 
 def _json(value: Any) -> Response:
     return Response(msgspec.json.encode(value), media_type=_JSON)
+
+
+async def refused(request: Request, error: Exception) -> Response:
+    """Answer what no route takes, or not so, as every other mistake is answered."""
+    if not isinstance(error, HTTPException):
+        raise error
+    said = {
+        404: f"nothing is at {request.url.path}",
+        405: f"{request.url.path} does not take {request.method}",
+    }
+    body = {"error": said.get(error.status_code, error.detail)}
+    return JSONResponse(body, error.status_code, error.headers)
 
 
 def _missing() -> Response:

@@ -22,7 +22,9 @@ from lumina_stream.relay.access import Access, is_loopback
 from lumina_stream.relay.app import make_app
 from lumina_stream.relay.console import LogFormat, banner, configure_log
 from lumina_stream.relay.core import Relay
+from lumina_stream.relay.forward import Forwarder, forward_headers, forward_url
 from lumina_stream.relay.log import LogError
+from lumina_stream.relay.prices import PriceBook, read_prices
 from lumina_stream.relay.sockets import PING_INTERVAL_S, PING_TIMEOUT_S, RelayHttp, RelayProtocol
 from lumina_stream.relay.sqlite_log import SqliteLog
 
@@ -43,6 +45,9 @@ BACKLOG = 2048
 class RelayConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How a relay runs. `data=None` takes the user's state folder; tokens guard the two roles.
 
+    `prices` are price files (see `prices.FilePrice`), the first one that has a model counts.
+
+    `forward`: an OTLP backend that gets the finished spans, with `forward_headers` in each request.
     `lease_s`: how long a producer of another machine may be gone before it counts as lost.
     """
 
@@ -58,7 +63,10 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True):
     root_path: str = ""
     trust_proxy: bool = False
     lease_s: float = limits.LEASE_S
+    prices: tuple[Path, ...] = ()
     log_format: LogFormat = "auto"
+    forward: str | None = None
+    forward_headers: dict[str, str] = {}
 
 
 def default_data_folder() -> Path:
@@ -69,22 +77,32 @@ def default_data_folder() -> Path:
 
 
 def with_environment(config: RelayConfig) -> RelayConfig:
-    """Return the configuration with tokens from the environment where it has none."""
+    """Return the configuration with what it lacks from the environment: tokens, where to forward."""
     both = os.environ.get("LUMINA_TOKEN") or None
     return msgspec.structs.replace(
         config,
         write_token=config.write_token or os.environ.get("LUMINA_WRITE_TOKEN") or both,
         read_token=config.read_token or os.environ.get("LUMINA_READ_TOKEN") or both,
+        forward=config.forward or os.environ.get("LUMINA_FORWARD") or None,
+        forward_headers=config.forward_headers
+        or forward_headers(os.environ.get("LUMINA_FORWARD_HEADERS", "")),
     )
 
 
 def serve(config: RelayConfig | None = None) -> int:
     """Run a relay until it is interrupted; return the exit code.
 
-    Its URL is the one line it writes to stdout, once it is ready. 0 after Ctrl-C or SIGTERM; 1,
-    with a message on stderr, when the port or the data folder is in use or an address is refused.
+    Its URL is the one line it writes to stdout, once it is ready; nothing if that is a terminal.
+    0 after Ctrl-C or SIGTERM; 1, with a message on stderr, when the port or the data folder is in
+    use or an address is refused.
     """
-    config = with_environment(config or RelayConfig())
+    try:
+        config = with_environment(config or RelayConfig())
+        if config.forward is not None:
+            forward_url(config.forward)
+    except ConfigurationError as error:
+        _complain(str(error))
+        return 1
     configure_log(config.log_format)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
@@ -99,13 +117,14 @@ def serve(config: RelayConfig | None = None) -> int:
                 allow_hosts=config.allow_hosts,
                 allow_origins=config.allow_origins,
             )
+            book = PriceBook([read_prices(path) for path in config.prices])
             folder = config.data or default_data_folder()
             store = SqliteLog.open(folder)
             # The first collections of a long-lived process look at what lives for ever.
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLD)
-            asyncio.run(_serve(config, access, listener, store, folder))
+            asyncio.run(_serve(config, access, listener, store, folder, book))
     except (LogError, ConfigurationError) as error:
         _complain(str(error))
         return 1
@@ -115,7 +134,12 @@ def serve(config: RelayConfig | None = None) -> int:
 
 
 async def _serve(
-    config: RelayConfig, access: Access, listener: socket.socket, store: SqliteLog, folder: Path
+    config: RelayConfig,
+    access: Access,
+    listener: socket.socket,
+    store: SqliteLog,
+    folder: Path,
+    book: PriceBook,
 ) -> None:
     relay = Relay(
         store,
@@ -123,6 +147,7 @@ async def _serve(
         keep_s=config.keep_s,
         max_bytes=config.max_bytes,
         lease_s=config.lease_s,
+        book=book,
     )
     settings = uvicorn.Config(
         make_app(relay, access),
@@ -144,15 +169,20 @@ async def _serve(
     )
     url = _url(config.host, listener.getsockname()[1]) + config.root_path
     server = _Server(settings)
-    async with _running(relay):
+    forwarder = None
+    if config.forward is not None:
+        forwarder = Forwarder(relay, config.forward, config.forward_headers)
+    async with _running(relay, forwarder):
         announcing = asyncio.create_task(_announce(relay, server, url, folder, access))
         await server.serve(sockets=[listener])
         announcing.cancel()
 
 
 @contextlib.asynccontextmanager
-async def _running(relay: Relay) -> AsyncGenerator[None]:
+async def _running(relay: Relay, forwarder: Forwarder | None) -> AsyncGenerator[None]:
     relay.start()
+    if forwarder is not None:
+        relay.run_beside(forwarder.run())
     try:
         yield
     finally:
@@ -166,8 +196,9 @@ async def _announce(
     await server.is_up.wait()
     sys.stderr.write(banner(url, str(folder), needs_token=access.needs_token))
     sys.stderr.flush()
-    sys.stdout.write(url + "\n")
-    sys.stdout.flush()
+    if not sys.stdout.isatty():  # there the banner has said it
+        sys.stdout.write(url + "\n")
+        sys.stdout.flush()
 
 
 class _Health(msgspec.Struct):
@@ -225,17 +256,19 @@ def _listen(host: str, port: int) -> socket.socket:
 def _in_use(host: str, port: int) -> str:
     """Say what answers at an address that is in use."""
     reachable = host if is_loopback(host) else "127.0.0.1"
-    other = "choose another port with --port (0 takes any free one)"
     found = "something that is no lumina-stream relay"
     try:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(_url(reachable, port) + "/healthz", timeout=1.0) as response:
             body = msgspec.json.decode(response.read(65536), type=_Health)
         if body.service == "lumina-stream":
-            found = f"a lumina-stream relay, process {body.pid}, status {body.status}"
+            found = f"a lumina-stream relay (process {body.pid}, status {body.status})"
     except (OSError, ValueError, msgspec.DecodeError):
         pass
-    return f"port {port} is in use: {found} answers there; {other}"
+    return (
+        f"port {port} is in use by {found}; choose another one with --port, "
+        "or any free one with --port 0"
+    )
 
 
 def _url(host: str, port: int) -> str:

@@ -20,7 +20,7 @@ from lumina_stream.protocol.intake import (
     ProducerPeer,
     Reply,
 )
-from lumina_stream.relay.admission import is_relay
+from lumina_stream.relay.admission import is_reserved
 from lumina_stream.relay.sockets import Gone, Socket
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class ProducerConnection:
             case Alive():
                 self._relay.alive(action)
             case Met(hello):
-                if is_relay(hello.producer_id):
+                if is_reserved(hello.producer_id):
                     raise RemoteProtocolError("a producer id that only relays have", code=1008)
                 self._relay.met(self, hello)
             case Missing():

@@ -12,6 +12,8 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from lumina_stream.model.errors import LuminaError
+from lumina_stream.model.node import STATES
+from lumina_stream.model.rollup import cost_usd
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.protocol.frames import Filter, TraceSummary
 
@@ -44,7 +46,8 @@ class QueryError(LuminaError):
 class TraceQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Ask for traces; None leaves a condition out.
 
-    `service` is one of the trace's services, `name` a glob over the root's name (case matters),
+    `service` is one of the trace's services, `session` and `user` one that a span of it names (see
+    `usage.SPELLINGS`), `name` a glob over the root's name (case matters),
     `error` whether any span ended in one. `since_ns` and `until_ns` select what was active in that
     time: running, or its last sign of life not before it, and started not after it.
     `min_duration_ns` counts a running trace by how long it runs so far. Sorted by duration, running
@@ -53,6 +56,8 @@ class TraceQuery(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     service: str | None = None
+    session: str | None = None
+    user: str | None = None
     name: str | None = None
     state: str | None = None
     error: bool | None = None
@@ -84,15 +89,16 @@ def summarise(tree: TraceTree) -> TraceSummary:
     if state != "running" and start_ns and (end_ns or state != "missing"):
         if state in ("interrupted", "unended"):
             end_ns = max(end_ns, last_ns)
-        duration_ns = _bound(max(0, end_ns - start_ns))
+        duration_ns = bound(max(0, end_ns - start_ns))
     services = tuple(tree.services)
-    tokens = tree.tokens
+    totals = tree.totals
+    cost = cost_usd(totals)
     return TraceSummary(
         tree.trace_id,
         "" if root is None else root.name,
         services[0] if services else "",
         state,
-        _bound(start_ns),
+        bound(start_ns),
         duration_ns,
         tree.span_count,
         tree.open_count,
@@ -100,11 +106,15 @@ def summarise(tree: TraceTree) -> TraceSummary:
         None if root is None else root.kind,
         services,
         tree.missing_count,
-        _bound(tree.lost_count),
+        bound(tree.lost_count),
         sum(tree.truncated.values()),
-        _bound(tokens[0]),
-        _bound(tokens[1]),
-        _bound(last_ns),
+        bound(totals.input_tokens),
+        bound(totals.output_tokens),
+        bound(last_ns),
+        None if cost is None else float(cost),
+        totals.unpriced,
+        tuple(sorted(tree.labels.get("session", ()))),
+        tuple(sorted(tree.labels.get("user", ()))),
     )
 
 
@@ -115,7 +125,7 @@ def length(summary: TraceSummary) -> int:
     """
     if summary.duration_ns is not None:
         return min(summary.duration_ns, _LONGER_THAN_ANY)
-    return _bound(_LONGER_THAN_ANY - summary.start_ns) if summary.open else -1
+    return bound(_LONGER_THAN_ANY - summary.start_ns) if summary.open else -1
 
 
 def is_selected(selection: Filter, summary: TraceSummary) -> bool:
@@ -130,15 +140,18 @@ def is_selected(selection: Filter, summary: TraceSummary) -> bool:
 
 def is_listed(query: TraceQuery, summary: TraceSummary) -> bool:
     """Tell whether a trace that `where` let pass is truly meant: what SQL cannot say exactly."""
-    return (query.service is None or query.service in summary.services) and (
-        query.name is None or fnmatchcase(summary.name, query.name)
+    return (
+        (query.service is None or query.service in summary.services)
+        and (query.session is None or query.session in summary.sessions)
+        and (query.user is None or query.user in summary.users)
+        and (query.name is None or fnmatchcase(summary.name, query.name))
     )
 
 
 def where(query: TraceQuery, now_ns: int) -> tuple[str, list[Any]]:
     """Return the conditions of a query as SQL, with their values; at least as wide as meant.
 
-    Raises `QueryError` for a limit or cursor that cannot be.
+    Raises `QueryError` for a state, limit or cursor that cannot be.
     """
     if not 1 <= query.limit <= LARGEST_PAGE:
         raise QueryError(f"limit is {query.limit}; ask for 1 to {LARGEST_PAGE} traces")
@@ -147,9 +160,11 @@ def where(query: TraceQuery, now_ns: int) -> tuple[str, list[Any]]:
 
     def add(condition: str, *given: Any) -> None:
         parts.append(condition)
-        values.extend(_bound(v) if isinstance(v, int) else v for v in given)
+        values.extend(bound(v) if isinstance(v, int) else v for v in given)
 
     if query.state is not None:
+        if query.state not in STATES:
+            raise QueryError(f"no state {query.state!r}; there are {', '.join(STATES)}")
         add("state = ?", query.state)
     if query.error is not None:
         add("errors > 0" if query.error else "errors = 0")
@@ -165,6 +180,10 @@ def where(query: TraceQuery, now_ns: int) -> tuple[str, list[Any]]:
         )
     if query.service is not None:
         add("instr(services, ?)", joined((query.service,)))
+    if query.session is not None:
+        add("instr(sessions, ?)", joined((query.session,)))
+    if query.user is not None:
+        add("instr(users, ?)", joined((query.user,)))
     # SQLite's GLOB differs from fnmatch in brackets, and ends at a NUL: `is_listed` decides those.
     if query.name is not None and "[" not in query.name and "\0" not in query.name:
         exact = not _GLOB.intersection(query.name)
@@ -182,9 +201,9 @@ def cursor_after(query: TraceQuery, summary: TraceSummary) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
-def joined(services: tuple[str, ...]) -> str:
-    """Return service names as one text in which each can be found whole."""
-    return "\x1f" + "\x1f".join(services) + "\x1f"
+def joined(names: tuple[str, ...]) -> str:
+    """Return names as one text in which each can be found whole; empty if there are none."""
+    return "\x1f" + "\x1f".join(names) + "\x1f" if names else ""
 
 
 def _read_cursor(query: TraceQuery) -> tuple[int, str]:
@@ -201,6 +220,6 @@ def _read_cursor(query: TraceQuery) -> tuple[int, str]:
     return key, trace_id
 
 
-def _bound(number: int) -> int:
+def bound(number: int) -> int:
     """Return the number, or what 64 bits hold of it: a hostile event may carry any."""
     return max(_MIN_INT, min(number, _MAX_INT))

@@ -8,19 +8,21 @@ import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import msgspec
 from starlette.websockets import WebSocket
 
 from lumina_stream.model import limits
 from lumina_stream.model.errors import RemoteProtocolError
 from lumina_stream.model.events import SpanStarted
 from lumina_stream.model.ids import is_trace_id
+from lumina_stream.model.node import STATES
 from lumina_stream.model.producers import Producer
 from lumina_stream.protocol import frames
 from lumina_stream.protocol.consumer import Span, can_resume
 from lumina_stream.relay.admission import admit
 from lumina_stream.relay.hub import Behind, Facts, Publication, Subscription
 from lumina_stream.relay.log import Log, LogError, Row
-from lumina_stream.relay.snapshots import snapshot
+from lumina_stream.relay.snapshots import costs_of, names_of, snapshot
 from lumina_stream.relay.sockets import Gone, Socket
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class Consumer:
         self._asked = asked
         self._wake = asyncio.Event()
         self._subscription: Subscription
+        self._sent: dict[str, None] = {}  # traces of which facts came from the log
 
     async def run(self) -> None:
         """Send what the subscription asks for, until the connection ends."""
@@ -86,7 +89,7 @@ class Consumer:
             offset = await asyncio.to_thread(store.offset_at, asked.since_ns)
             offset = min(offset, self._relay.hub.offset)
             await self._subscribed(offset, recovered=False)
-            await self._send_all(snapshot(offset, self._producers(), ()))
+            await self._send_all(snapshot(offset, names_of(self._producers()), ()))
             await self._catch_up(offset, resumed=False)
         elif asked.snapshot:
             offset = self._subscription.to_now()
@@ -105,8 +108,9 @@ class Consumer:
 
     async def _replay_trace(self, trace_id: str) -> None:
         until = self._subscription.to_now()
+        fates = [msgspec.structs.replace(producer) for producer in self._producers()]
         await self._subscribed(0, recovered=False)
-        await self._send_all(snapshot(0, self._producers(), ()))
+        await self._send_all(snapshot(0, names_of(fates), ()))
         after = 0
         while after < until:
             rows = await asyncio.to_thread(self._relay.store.read_trace, trace_id, after=after)
@@ -116,6 +120,9 @@ class Consumer:
                 if row.offset <= until:
                     await self._send_row(row, {trace_id})
             after = rows[-1].last_offset
+        # The log finds a trace's own facts; what became of its producers stands among others.
+        await self._send_all(snapshot(until, fates, ()))
+        await self._tell_costs()
         await self._progress()
 
     async def _catch_up(self, offset: int, *, resumed: bool) -> None:
@@ -132,6 +139,18 @@ class Consumer:
             for row in rows:
                 await self._catch_up_row(row, known, resumed=resumed)
             offset = rows[-1].last_offset
+        await self._tell_costs()
+
+    async def _tell_costs(self) -> None:
+        """Send what the calls of the traces that were sent from the log cost."""
+        sent, self._sent = self._sent, {}
+        only = self._asked.filter.trace_id
+        for trace_id in sent:
+            tree = self._relay.projections.forest.traces.get(trace_id)
+            if tree is None and trace_id == only:
+                tree = self._relay.projections.tree(trace_id)
+            if tree is not None and tree.calls:
+                await self._send_all(costs_of(self._subscription.offset, tree))
 
     async def _catch_up_row(self, row: Row, known: dict[str, bool], *, resumed: bool) -> None:
         wanted_filter = self._asked.filter
@@ -175,9 +194,10 @@ class Consumer:
         chosen = facts.all
         if trace_ids is not None:
             chosen = facts.of(trace_ids.intersection(admitted.trace_ids))
-        if self._asked.view == "events":
-            chosen = facts.with_producers(chosen)
+        chosen = facts.with_producers(chosen)
         if chosen:
+            sent = admitted.trace_ids if trace_ids is None else trace_ids
+            self._sent.update(dict.fromkeys(sent))
             await self._send(facts.frame(publication, chosen))
 
     # --- live --------------------------------------------------------------------------------
@@ -281,6 +301,9 @@ def _check(asked: frames.Subscribe) -> None:
         raise RemoteProtocolError(f"{trace_id!r} is not a trace id: 32 lower-case hex digits")
     if asked.view == "trace" and trace_id is None:
         raise RemoteProtocolError("the view `trace` needs a filter with a trace_id")
-    for text in (asked.filter.service, asked.filter.name, asked.filter.state):
+    state = asked.filter.state
+    if state is not None and state not in STATES:
+        raise RemoteProtocolError(f"no state {state!r}; there are {', '.join(STATES)}")
+    for text in (asked.filter.service, asked.filter.name):
         if text is not None and len(text) > limits.NAME_LENGTH:
             raise RemoteProtocolError("a filter that is too long")

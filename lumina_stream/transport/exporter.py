@@ -331,7 +331,10 @@ class Exporter:
         monotonic = time.monotonic
         beat_at = monotonic() + self._heartbeat_s
         quiet = 0
+        leaving = False
         while not self._parked:
+            if queue.waiting:
+                queue.send_due()
             found = self._drain()
             sent = 0
             while monotonic() >= self._throttled_until and (batch := session.next_batch()):
@@ -340,6 +343,9 @@ class Exporter:
                 if sent % 8 == 0:
                     self._drain()
             now = monotonic()
+            if self._stopping and not leaving:
+                # Should the time to exit run out, the relay then knows how many never came.
+                leaving, beat_at = True, now
             if now >= beat_at:
                 beat_at = now + self._heartbeat_s
                 await connection.send(
@@ -365,6 +371,8 @@ class Exporter:
                 pause = (
                     self._throttled_until - now if self._throttled_until > now else beat_at - now
                 )
+                if queue.waiting:
+                    pause = min(pause, limits.TEXT_FLUSH_S)
                 async with asyncio.timeout(max(0.0, min(pause, beat_at - now))):
                     await woken.wait()
             queue.idle = False

@@ -8,6 +8,7 @@ connection, never the memory: past what the sockets hold the relay skips, and sa
 import os
 import random
 import time
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -29,17 +30,18 @@ from lumina_stream.model.forest import Change
 from lumina_stream.model.live import LiveTraces, Update
 from lumina_stream.model.record import from_columns
 from lumina_stream.model.tree import TraceTree
+from lumina_stream.model.usage import Cost
 from lumina_stream.protocol import consumer, frames
 from lumina_stream.transport.connection import Connection, connect
 from lumina_stream.transport.endpoint import DEFAULT_ENDPOINT, Endpoint, parse_endpoint
-from lumina_stream.viewing.text import parse_seconds
+from lumina_stream.viewing.asking import name_of, since_of, state_of, trace_id_of
 
 _INBOX = 32
 """Updates between the connection and the caller, of at most a frame each: bounds the memory at 8 MiB."""
-_FINAL = frozenset({"bad_request", "forbidden", "unauthorized", "unsupported"})
+_FINAL = frozenset({"bad_request", "forbidden", "protocol", "unauthorized", "unsupported"})
 """Codes of an `error` frame after which asking again is of no use."""
 
-_Item: TypeAlias = consumer.Update | ConnectionFailed
+_Item: TypeAlias = consumer.Update | ConnectionFailed | ConnectionEnded
 
 
 class TailOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,8 +79,13 @@ def tail(
     options = TailOptions(
         endpoint=parse_endpoint(url or os.environ.get("LUMINA_ENDPOINT") or DEFAULT_ENDPOINT),
         token=token or os.environ.get("LUMINA_TOKEN") or None,
-        filter=frames.Filter(service, trace_id, name, state),
-        since_s=None if since is None else parse_seconds(since),
+        filter=frames.Filter(
+            None if service is None else name_of(service),
+            None if trace_id is None else trace_id_of(trace_id),
+            None if name is None else name_of(name),
+            None if state is None else state_of(state),
+        ),
+        since_s=None if since is None else since_of(since),
         snapshot=snapshot,
         retry=retry,
     )
@@ -94,6 +101,8 @@ class LiveView:
         """Whether the connection stands now; while it does not, it is being tried again."""
         self.failure: str | None = None
         """Why the connection does not stand, None while it does."""
+        self.caught_up = False
+        """Whether everything has arrived that the relay had when it was asked."""
         self._options = options
         since_ns = None
         if options.since_s is not None:
@@ -116,6 +125,14 @@ class LiveView:
         return self._live.traces
 
     @property
+    def unknown(self) -> str | None:
+        """Return the id of the one trace that was asked for if the relay knows no such trace."""
+        trace_id = self._options.filter.trace_id
+        if trace_id is None or not self.caught_up or self.traces.get(trace_id):
+            return None
+        return trace_id
+
+    @property
     def offset(self) -> int:
         """Return the offset of the relay's log up to which everything selected has arrived."""
         return self._session.offset
@@ -134,6 +151,8 @@ class LiveView:
 
     async def __anext__(self) -> Update:
         """Wait for the next change; what arrived in the meantime comes as one update.
+
+        An empty one says that `connected` or `caught_up` changed.
 
         Raises `ConnectionFailed` when the relay refuses the subscription for good.
         """
@@ -224,7 +243,10 @@ class LiveView:
                     await outbox.send(ConnectionFailed(str(refusal)))
                     return
                 except (ConnectionFailed, ConnectionEnded, RemoteProtocolError) as error:
+                    was_connected = self.connected
                     self._disconnected(error)
+                    if was_connected:
+                        await outbox.send(ConnectionEnded(str(error)))
                     if not started:
                         failed = error if isinstance(error, ConnectionFailed) else None
                         task_status.started(failed or ConnectionFailed(str(error)))
@@ -234,6 +256,7 @@ class LiveView:
                 await anyio.sleep(random.uniform(0, longest))
 
     async def _pump(self, connection: Connection, outbox: MemoryObjectSendStream[_Item]) -> None:
+        progressed = False
         while True:
             for update in self._session.receive(await connection.receive()):
                 match update:
@@ -244,7 +267,9 @@ class LiveView:
                         self._learn_clock(update.relay_ns)
                     case frames.Progress():
                         self._learn_clock(update.relay_ns)
-                        continue
+                        if progressed:
+                            continue
+                        progressed = True
                     case consumer.Refused():
                         if update.code in _FINAL:
                             raise _FinalRefusal(f"the relay refused: {update.message}")
@@ -280,14 +305,19 @@ class LiveView:
                     facts.extend(item.facts)
                 case frames.Snapshot():
                     changes = self._restore(item)
+                case frames.Costs():
+                    changes = self._take_costs(item)
                 case frames.Removed():
                     for trace_id in item.trace_ids:
                         self._live.forest.remove(trace_id)
                     changes = [Change(trace_id, ()) for trace_id in item.trace_ids]
                 case consumer.Restarted():
+                    self.caught_up = False
                     self._live.clear()
                     touched, changes, restarted = {}, (), True
-                case consumer.Resumed():
+                case frames.Progress():
+                    self.caught_up, changes = True, ()
+                case consumer.Resumed() | ConnectionEnded():
                     changes = ()
                 case frames.Skip():
                     missed += max(0, item.to_offset - item.from_offset)
@@ -301,6 +331,11 @@ class LiveView:
             return None
         merged = tuple(Change(trace_id, tuple(spans)) for trace_id, spans in touched.items())
         return Update(tuple(facts), merged, restarted, missed)
+
+    def _take_costs(self, told: frames.Costs) -> list[Change]:
+        tree = self._live.traces.get(told.trace_id)
+        touched = () if tree is None else tuple(_set_costs(tree, told.costs))
+        return [Change(told.trace_id, touched)] if touched else []
 
     def _restore(self, piece: frames.Snapshot) -> list[Change]:
         forest = self._live.forest
@@ -320,9 +355,15 @@ class LiveView:
             for loss in piece.losses:
                 tree.losses[loss.stamp] = (loss.count, loss.reason, loss.exact)
             forest.adopt(tree)
+            touched.update(dict.fromkeys(_set_costs(tree, piece.costs)))
             changes.append(Change(piece.trace_id, tuple(touched)))
         self._live.note(change.trace_id for change in changes)
         return changes
+
+
+def _set_costs(tree: TraceTree, costs: Iterable[frames.SpanCost]) -> Iterator[str]:
+    for one in costs:
+        yield from tree.set_cost(one.span_id, Cost(one.input, one.output, one.known))
 
 
 class _FinalRefusal(Exception):

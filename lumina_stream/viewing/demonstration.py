@@ -34,9 +34,16 @@ async def _show(url: str) -> None:
         "LUMINA_SERVICE_NAME": "demo-rag-app",
     }
     live = tail(url)
+    complaints = tempfile.TemporaryFile()  # noqa: SIM115  # closed below
     program = subprocess.Popen(  # noqa: ASYNC220  # once, before anything is shown
-        [sys.executable, "-m", "lumina_stream.demo"], env=environment, stdin=subprocess.DEVNULL
+        [sys.executable, "-m", "lumina_stream.demo"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stderr=complaints,
+        # Ctrl-C is for us: it would end with a traceback across the tree.
+        start_new_session=True,
     )
+    ours = False
     try:
         if on_screen(sys.stdout):
             from rich.console import Console
@@ -49,5 +56,9 @@ async def _show(url: str) -> None:
             await print_lines(live, True)
     finally:
         if program.poll() is None:
+            ours = True
             program.terminate()
-        program.wait()
+        if program.wait() and not ours:
+            complaints.seek(0)
+            sys.stderr.write(complaints.read().decode(errors="replace"))
+        complaints.close()

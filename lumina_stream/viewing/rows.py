@@ -3,19 +3,22 @@
 Pure. What the styles look like is decided where lines are painted.
 """
 
+import locale
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from lumina_stream.model.node import SpanNode
+from lumina_stream.model.node import Rollup, SpanNode
+from lumina_stream.model.rollup import cost_usd
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.viewing.text import (
     cells,
     clip,
     clip_start,
     count,
+    dollars,
     duration,
     escape,
     ticking,
@@ -94,6 +97,15 @@ ASCII = Glyphs(
 )
 
 
+def glyphs_for(encoding: str | None) -> Glyphs:
+    """Return the glyphs that an output encoding can carry."""
+    try:
+        "├└│⋯●✓×⊘╳◌…“µ".encode(encoding or locale.getpreferredencoding(False))
+    except (LookupError, UnicodeEncodeError):
+        return ASCII
+    return UNICODE
+
+
 def text_of(line: Line) -> str:
     """Return a line without its styles."""
     return "".join(segment.text for segment in line)
@@ -106,8 +118,9 @@ def span_line(
     state = node.state
     style = state_style(state)
     mark = Segment(f"{glyphs.states[state]} ", _pulse(now_ns) if state == "running" else style)
-    name = escape(node.name) if node.name else f"span {node.span_id[:8]}"
-    named = Segment(name, "error" if state == "error" else ("root" if not prefix else "name"))
+    named = Segment(
+        shown_name(node), "error" if state == "error" else ("root" if not prefix else "name")
+    )
     extras = _extras(tree, node, state, glyphs, root=not prefix)
     if note:
         extras.append(Segment(note, "muted"))
@@ -145,6 +158,11 @@ def compose(
         line.append(Segment(" " * (max(0, room) + 2)))
         line.append(Segment(took, took_style if took_style != "ok" else "time"))
     return tuple(segment for segment in line if segment.text)
+
+
+def shown_name(node: SpanNode) -> str:
+    """Return a span's name, or what stands for it if it has none."""
+    return escape(node.name) if node.name.strip() else f"span {node.span_id[:8]}"
 
 
 def state_style(state: str) -> str:
@@ -211,6 +229,14 @@ def loss_text(tree: TraceTree) -> str:
     return "; ".join(parts)
 
 
+def cost_text(sums: Rollup) -> str:
+    """Return what the calls of a span cost, empty while nobody has said."""
+    known = cost_usd(sums)
+    if known is None:
+        return "no price" if sums.unpriced else ""
+    return dollars(known) + (f" + {count(sums.unpriced)} without price" if sums.unpriced else "")
+
+
 def kind_style(kind: str | None) -> str:
     """Return the style of a kind."""
     if kind in ("retrieval", "embedding", "rerank"):
@@ -242,9 +268,12 @@ def _extras(
         if model:
             found.append(Segment(model, "muted"))
     sums = tree.rollup(node.span_id)
-    if (sums.input_tokens or sums.output_tokens) and (root or node.kind == "llm"):
+    if (sums.input_tokens or sums.output_tokens) and (root or node.call or node.kind == "llm"):
         used = f"{tokens(sums.input_tokens)} in {tokens(sums.output_tokens)} out"
         found.append(Segment(used, "muted"))
+        cost = cost_text(sums)
+        if cost:
+            found.append(Segment(cost, "muted"))
     if state == "running":
         said = _streaming(node)
         if said:

@@ -24,19 +24,21 @@ import anyio
 from lumina_stream.model.errors import ConfigurationError, LuminaError
 from lumina_stream.model.events import ProducerEnded, ProducerLost, ProducerStarted
 from lumina_stream.model.live import Update
+from lumina_stream.model.producers import is_imported
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.transport.child_relay import ChildRelay
 from lumina_stream.transport.endpoint import DEFAULT_ENDPOINT, parse_endpoint, probe
 from lumina_stream.viewing.client import LiveView, tail
 from lumina_stream.viewing.layout import layout
-from lumina_stream.viewing.rows import ansi, text_of
+from lumina_stream.viewing.rows import ansi, glyphs_for, text_of
 from lumina_stream.viewing.tailing import coloured, say
-from lumina_stream.viewing.terminal import glyphs_for
-from lumina_stream.viewing.text import count
+from lumina_stream.viewing.text import carried, count
 
 SETTLE_S = 2.0
 """How long after the program the relay may take to hear that it ended: its lease is longer, but its
 process is watched where it runs on this machine."""
+PRICES_S = 1.5
+"""How long the relay may then take to say what calls cost: the first time it loads its prices."""
 UNTRACED_S = 0.3
 """The same when nothing has been heard of the program at all."""
 TREE_LINES = 200
@@ -45,11 +47,20 @@ TREE_LINES = 200
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells have it
 
 
-def run_command(command: list[str], *, url: str | None = None) -> int:
-    """Run a program with tracing on; return its exit code, 128 + n if signal n ended it."""
+def run_command(command: list[str], *, url: str | None = None, instrument: bool = False) -> int:
+    """Run a program with tracing on; return its exit code, 128 + n if signal n ended it.
+
+    `instrument`: trace the calls of the libraries that it uses, too.
+    """
+    wrong = _unfit(command[0])
+    if wrong:
+        return wrong
     with relay_for(url) as endpoint:
         environment = os.environ | {"LUMINA_ENDPOINT": endpoint, "LUMINA_ENABLED": "1"}
         environment.setdefault("LUMINA_SERVICE_NAME", service_name(command))
+        _point_opentelemetry(environment, endpoint)
+        if instrument:
+            environment = instrumented(environment)
         watcher = _Watcher(endpoint, environment["LUMINA_SERVICE_NAME"])
         say(f"live at {endpoint}/")
         try:
@@ -61,17 +72,46 @@ def run_command(command: list[str], *, url: str | None = None) -> int:
         return code
 
 
+def _unfit(program: str) -> int:
+    """Say why a program cannot be run, before anything is started for it; return the exit code."""
+    if shutil.which(program) is not None:
+        return 0
+    if not os.path.dirname(program) or not os.path.exists(program):
+        say(f"command not found: {program}")
+        return _NOT_FOUND
+    say(f"cannot run {program}: {'it is a folder' if os.path.isdir(program) else 'not executable'}")
+    return _NOT_EXECUTABLE
+
+
+def _point_opentelemetry(environment: dict[str, str], endpoint: str) -> None:
+    """Let an OpenTelemetry exporter in the program find the relay, unless it was told where to send."""
+    told = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    if any(environment.get(name) for name in told):
+        return
+    environment[told[0]] = endpoint
+    # The distribution's default is gRPC, which no relay speaks.
+    environment["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
+    environment.setdefault("OTEL_SERVICE_NAME", environment["LUMINA_SERVICE_NAME"])
+    token = environment.get("LUMINA_WRITE_TOKEN") or environment.get("LUMINA_TOKEN")
+    if token:
+        environment.setdefault("OTEL_EXPORTER_OTLP_HEADERS", f"authorization=Bearer {token}")
+
+
 @contextlib.contextmanager
 def relay_for(url: str | None) -> Generator[str]:
     """Give the URL of a relay: the one that answers, else one that lives as long as this block."""
     endpoint = parse_endpoint(url or os.environ.get("LUMINA_ENDPOINT") or DEFAULT_ENDPOINT)
-    if probe(endpoint).who == "relay":
+    found = probe(endpoint)
+    if found.who == "relay":
         yield endpoint.url
         return
     if url is not None:
         raise ConfigurationError(
             f"no relay answers at {endpoint.url}; leave out --url to start one"
         )
+    if os.environ.get("LUMINA_ENDPOINT"):
+        what = "nothing answers" if found.who == "nothing" else "no lumina-stream relay answers"
+        say(f"LUMINA_ENDPOINT is not used: {what} at {endpoint.url} ({found.detail})")
     with contextlib.ExitStack() as stack:
         try:
             relay = ChildRelay.start()
@@ -109,6 +149,20 @@ def service_name(command: list[str]) -> str:
             elif not argument.startswith("-"):
                 return Path(argument).stem
     return program
+
+
+STARTUP = Path(__file__).parents[1] / "instrument" / "startup"
+"""A folder whose `sitecustomize` instruments the program before it begins."""
+
+
+def instrumented(environment: dict[str, str]) -> dict[str, str]:
+    """Return the environment in which every Python program is instrumented (see `instrument`)."""
+    path = [str(STARTUP)]
+    path += [p for p in environment.get("PYTHONPATH", "").split(os.pathsep) if p and p != path[0]]
+    more = {"PYTHONPATH": os.pathsep.join(path)}
+    if not environment.get("LUMINA_INSTRUMENT"):
+        more["LUMINA_INSTRUMENT"] = "all"
+    return environment | more
 
 
 def _run(command: list[str], environment: dict[str, str], watcher: "_Watcher") -> int:
@@ -180,9 +234,14 @@ class _Watcher:
         untraced = time.monotonic() + UNTRACED_S
         with self._changed:
             while self._failure is None:
-                until = deadline if self._ours else untraced
-                if (self._ours and all(self._ours.values())) or time.monotonic() >= until:
+                # Nobody hears that a producer which comes by OTLP is over: it flushed before it exited.
+                streaming = [over for p, over in self._ours.items() if not is_imported(p)]
+                until = deadline if streaming else untraced
+                if (streaming and all(streaming)) or time.monotonic() >= until:
                     break
+                self._changed.wait(max(0.0, until - time.monotonic()))
+            until = time.monotonic() + PRICES_S
+            while self._failure is None and time.monotonic() < until and self._awaits_costs():
                 self._changed.wait(max(0.0, until - time.monotonic()))
         if self._end is not None:
             with contextlib.suppress(RuntimeError):  # its loop is closed: it failed
@@ -191,9 +250,16 @@ class _Watcher:
         if self._failure is not None or self._live is None:
             say(f"its traces could not be followed: {self._failure}")
             return None
+        return self._wanted(self._live)
+
+    def _wanted(self, live: LiveView) -> list[TraceTree]:
         wanted = dict.fromkeys(t for p in self._ours for t in self._traces.get(p, ()))
-        traces = self._live.traces
-        return [traces[trace_id] for trace_id in wanted if trace_id in traces]
+        return [live.traces[trace_id] for trace_id in wanted if trace_id in live.traces]
+
+    def _awaits_costs(self) -> bool:
+        """Tell whether the relay has not said yet what a call costs."""
+        trees = [] if self._live is None else self._wanted(self._live)
+        return any(tree.awaits_costs for tree in trees)
 
     def _follow(self, endpoint: str) -> None:
         try:
@@ -273,7 +339,8 @@ def _print_trees(trees: list[TraceTree]) -> None:
     say(
         f"{count(len(trees))} trace{'s' * (len(trees) != 1)}, {count(spans)} span{'s' * (spans != 1)}"
     )
-    sys.stderr.write("".join(f"{paint(line)}\n" for line in lines))
+    encoding = sys.stderr.encoding
+    sys.stderr.write("".join(f"{carried(paint(line), encoding)}\n" for line in lines))
     sys.stderr.flush()
 
 

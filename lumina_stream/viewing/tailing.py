@@ -10,10 +10,12 @@ from typing import TextIO
 import anyio
 
 from lumina_stream.model import codec
+from lumina_stream.model.errors import LuminaError
 from lumina_stream.model.live import Update
 from lumina_stream.viewing.client import LiveView, tail
 from lumina_stream.viewing.lines import LineWriter
 from lumina_stream.viewing.rows import ansi, text_of
+from lumina_stream.viewing.text import carried
 
 IDLE_S = 1.0
 """With `--until-idle`: how long nothing may run before it ends."""
@@ -65,6 +67,11 @@ def say(text: str) -> None:
         sys.stderr.flush()
 
 
+def no_such_trace(live: LiveView) -> str:
+    """Say that the relay does not know the one trace that was asked for."""
+    return f"no such trace at {live.endpoint.url}: {live.unknown}"
+
+
 async def _show(live: LiveView, until_idle: bool) -> None:
     from rich.console import Console
 
@@ -72,6 +79,8 @@ async def _show(live: LiveView, until_idle: bool) -> None:
 
     async with live:
         await watch(live, Console(), until_idle=until_idle)
+        if until_idle and live.unknown:
+            raise LuminaError(no_such_trace(live))
 
 
 async def print_lines(live: LiveView, until_idle: bool) -> None:
@@ -83,8 +92,7 @@ async def print_lines(live: LiveView, until_idle: bool) -> None:
         async for update in _Updates(live, until_idle):
             lines = writer.take(update, live.traces)
             if lines:
-                text = "".join(f"{paint(line)}\n" for line in lines)
-                sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+                sys.stdout.write("".join(f"{carried(paint(line), encoding)}\n" for line in lines))
                 sys.stdout.flush()
 
 
@@ -100,23 +108,42 @@ async def _print_json(live: LiveView, until_idle: bool) -> None:
 
 
 class _Updates:
-    """The updates of a live view; with `until_idle` they end when nothing has run for a moment."""
+    """The updates of a live view; with `until_idle` they end when nothing has run for a moment.
+
+    Says on stderr when the relay goes away and comes back.
+    """
 
     def __init__(self, live: LiveView, until_idle: bool) -> None:
         self._live = live
         self._until_idle = until_idle
         self._seen = False
+        self._connected = False
+        self._away = False
 
     def __aiter__(self) -> "_Updates":
         return self
 
     async def __anext__(self) -> Update:
+        if self._until_idle and self._live.unknown:
+            raise LuminaError(no_such_trace(self._live))
         limit_s = IDLE_S if self._until_idle and self._idle() else None
         with anyio.move_on_after(limit_s):
             update = await anext(self._live)
             self._seen = self._seen or any(change.span_ids for change in update.changes)
+            self._note_connection()
             return update
         raise StopAsyncIteration
+
+    def _note_connection(self) -> None:
+        live, before = self._live, self._connected
+        self._connected = live.connected
+        if before and not live.connected:
+            self._away = True
+            reason = f": {live.failure}" if live.failure else ""
+            say(f"the relay at {live.endpoint.url} is away{reason}; trying again until it is back")
+        elif live.connected and self._away:
+            self._away = False
+            say(f"the relay at {live.endpoint.url} is back")
 
     def _idle(self) -> bool:
         return self._seen and not any(tree.open_count for tree in self._live.traces.values())

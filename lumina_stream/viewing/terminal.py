@@ -1,6 +1,5 @@
 """The live tree in a terminal: paints what `layout` decides, and lets finished traces scroll away."""
 
-import locale
 import time
 
 import anyio
@@ -13,8 +12,8 @@ from lumina_stream.model.live import Update
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.viewing.client import LiveView
 from lumina_stream.viewing.layout import layout
-from lumina_stream.viewing.rows import ASCII, STYLES, UNICODE, Glyphs, Line, Segment
-from lumina_stream.viewing.text import count
+from lumina_stream.viewing.rows import STYLES, Glyphs, Line, Segment, glyphs_for
+from lumina_stream.viewing.text import carried, count
 
 FRAME_S = 0.1
 """Between two frames: text that changes more often is not read."""
@@ -40,7 +39,7 @@ class Screen:
         self._settling: dict[str, float] = {}
         self._printed: set[str] = set()
         self._finished = 0
-        self._errors = 0
+        self._failed = 0
         self._missed = 0
         self.seen = False
         """Whether any trace was seen."""
@@ -51,6 +50,11 @@ class Screen:
     def running(self) -> list[TraceTree]:
         """Return the traces that have open spans."""
         return [tree for tree in self._live.traces.values() if tree.open_count]
+
+    @property
+    def unknown(self) -> bool:
+        """Tell whether the relay does not know the one trace that was asked for."""
+        return self._live.unknown is not None
 
     def take(self, update: Update, now_s: float) -> None:
         """Note what an update changed."""
@@ -80,7 +84,7 @@ class Screen:
             if tree is not None:
                 self._printed.add(trace_id)
                 self._finished += 1
-                self._errors += tree.error_count > 0
+                self._failed += tree.error_count > 0
                 trees.append(tree)
         if len(self._printed) > 10 * len(self._live.traces) + 1_000:
             self._printed &= self._live.traces.keys()
@@ -98,7 +102,8 @@ class Screen:
         if len(rest) > HISTORY_ROOTS:
             failed = sum(tree.error_count > 0 for tree in rest[HISTORY_ROOTS:])
             text = (
-                f"+{count(len(rest) - HISTORY_ROOTS)} more traces finished, {count(failed)} failed"
+                f"+{count(len(rest) - HISTORY_ROOTS)} more traces finished, "
+                f"{count(failed)} with failed spans"
             )
             lines.extend(_words(text, "muted"))
         return lines
@@ -121,22 +126,17 @@ class Screen:
             return _words(f"reconnecting to {where}{reason}"[: width - 1], "halted")
         if not self.seen:
             return _words(f"waiting for spans at {where}  (Ctrl-C ends)"[: width - 1], "muted")
-        parts = [f"{count(running)} running", f"{count(self._finished)} finished"]
-        if self._errors:
-            parts.append(f"{count(self._errors)} with errors")
+        # A root that still stands here for a moment has finished, too.
+        settling = [tree for t in self._settling if (tree := self._live.traces.get(t)) is not None]
+        finished = self._finished + len(settling)
+        failed = self._failed + sum(tree.error_count > 0 for tree in settling)
+        parts = [f"{count(running)} running", f"{count(finished)} finished"]
+        if failed:
+            parts.append(f"{count(failed)} with failed spans")
         if self._missed:
             parts.append(f"{count(self._missed)} events skipped")
         parts.append(where)
         return _words(f" {glyphs.dot} ".join(parts)[: width - 1], "muted")
-
-
-def glyphs_for(encoding: str | None) -> Glyphs:
-    """Return the glyphs that an output encoding can carry."""
-    try:
-        "├└│⋯●✓×⊘╳◌…“µ".encode(encoding or locale.getpreferredencoding(False))
-    except (LookupError, UnicodeEncodeError):
-        return ASCII
-    return UNICODE
 
 
 async def watch(live: LiveView, console: Console, *, until_idle: bool = False) -> None:
@@ -175,7 +175,7 @@ async def _paint(
 ) -> None:
     shown: list[Line] = []
     idle_since: float | None = None
-    while True:
+    while not (until_idle and screen.unknown):
         began = time.monotonic()
         width, height = console.size
         _print(console, screen.history(screen.finished(began), width, glyphs))
@@ -183,7 +183,7 @@ async def _paint(
         lines = screen.region(width - 1, height - 1, glyphs)
         if lines != shown:
             shown = lines
-            region.update(_text(lines), refresh=True)
+            region.update(_text(lines, console.encoding), refresh=True)
         if until_idle and screen.seen and not screen.running:
             idle_since = idle_since or began
             if began - idle_since >= IDLE_S:
@@ -195,16 +195,18 @@ async def _paint(
 
 def _print(console: Console, lines: list[Line]) -> None:
     if lines:
-        console.print(_text(lines), highlight=False, overflow="crop", no_wrap=True)
+        console.print(
+            _text(lines, console.encoding), highlight=False, overflow="crop", no_wrap=True
+        )
 
 
-def _text(lines: list[Line]) -> Text:
+def _text(lines: list[Line], encoding: str) -> Text:
     text = Text(no_wrap=True, overflow="crop", end="")
     for number, line in enumerate(lines):
         if number:
             text.append("\n")
         for segment in line:
-            text.append(segment.text, STYLES.get(segment.style) or None)
+            text.append(carried(segment.text, encoding), STYLES.get(segment.style) or None)
     return text
 
 

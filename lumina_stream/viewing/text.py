@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from datetime import timedelta
+from decimal import Decimal
 
 from lumina_stream.model.errors import ConfigurationError
 
@@ -13,6 +14,8 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 # Cs: lone surrogates. Zl, Zp: line breaks in disguise. Cn, Co: drawn as anything or nothing.
 _HOSTILE = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"})
 
+_JOINER, _EMOJI_STYLE = "\u200d", "\ufe0f"
+
 
 def escape(text: str) -> str:
     """Return `text` with every character that a terminal acts on, or does not show, as `\\x..`.
@@ -21,7 +24,26 @@ def escape(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(_visible(c) if unicodedata.category(c) in _HOSTILE else c for c in text)
+    return "".join(
+        _visible(char)
+        if unicodedata.category(char) in _HOSTILE and not _joins_emoji(text, place)
+        else char
+        for place, char in enumerate(text)
+    )
+
+
+def _joins_emoji(text: str, place: int) -> bool:
+    """Tell whether a zero-width joiner makes one picture of two, as in a family or a flag."""
+    return (
+        text[place] == _JOINER
+        and 0 < place < len(text) - 1
+        and (text[place - 1] == _EMOJI_STYLE or _is_symbol(text[place - 1]))
+        and _is_symbol(text[place + 1])
+    )
+
+
+def _is_symbol(char: str) -> bool:
+    return char > "\u2000" and unicodedata.category(char) in ("So", "Sk")
 
 
 def _visible(char: str) -> str:
@@ -41,7 +63,7 @@ def cells(text: str) -> int:
 
 
 def _cell(char: str) -> int:
-    if unicodedata.combining(char) or unicodedata.category(char) == "Me":
+    if unicodedata.combining(char) or unicodedata.category(char) in ("Me", "Cf"):
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
@@ -92,6 +114,17 @@ def duration(ns: int) -> str:
     return f"{hours // 24} d {hours % 24:02d} h"
 
 
+def carried(text: str, encoding: str | None) -> str:
+    """Return text as an output encoding can carry it: `us` for `µs`, escapes for what has no letters."""
+    encoding = encoding or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        plain = text.replace("µs", "us").replace("…", "~")
+        return plain.encode(encoding, "backslashreplace").decode(encoding)
+    return text
+
+
 def _three(value: float) -> str:
     if value < 9.995:
         return f"{value:.2f}"
@@ -117,6 +150,14 @@ def tokens(number: int) -> str:
     if number < 999_500:
         return f"{number / 1000:.1f}k" if number < 9_950 else f"{number / 1000:.0f}k"
     return f"{number / 1_000_000:.1f}M"
+
+
+def dollars(amount: Decimal) -> str:
+    """Return an amount of dollars: cents, or three figures of what is less."""
+    if not amount or amount >= 1:
+        return f"${amount:,.2f}"
+    places = max(2, 2 - amount.adjusted())
+    return f"${amount:.{places}f}"
 
 
 def parse_seconds(value: float | timedelta | str) -> float:

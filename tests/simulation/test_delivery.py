@@ -293,7 +293,10 @@ class World:
     def at_rest(self) -> bool:
         return (
             not self.relay.pending
-            and all(p.session.unacknowledged == 0 for p in self.programs)
+            and all(p.session.welcomed and p.session.unacknowledged == 0 for p in self.programs)
+            and self.viewer in self.relay.tails
+            and self.viewer is not None
+            and not self.viewer.down
             and self.consumer.offset == len(self.relay.log)
             and self.consumer.cursor is not None
         )

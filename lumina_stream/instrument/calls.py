@@ -1,0 +1,480 @@
+"""One call of a library, one span: what the hooks of all client libraries have in common.
+
+Of calls inside each other (a framework over a client over HTTP) the outermost hook records; what it
+calls is silent meanwhile. A call inside the program's own `trace_llm` block goes into that block's
+span, the first one of the block; so does a call that OpenTelemetry traces already, where we see its
+span: that one is enriched (`Enriching`), and no second one made.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import weakref
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import Any, TypeAlias
+
+import msgspec
+
+from lumina_stream.instrument.registry import Patch
+from lumina_stream.llm.call import TraceLlm
+from lumina_stream.llm.instances import watched
+from lumina_stream.llm.span import LlmSpan
+from lumina_stream.model.events import ErrorInfo, Status
+from lumina_stream.recording.context import active, current, recorder_now
+from lumina_stream.recording.recorder import Recorder
+from lumina_stream.recording.span import OFF, NonRecordingSpan, Span
+from lumina_stream.recording.values import type_of
+
+
+class Asked(msgspec.Struct):
+    """What a hooked call is about to ask."""
+
+    provider: str | None
+    operation: str
+    model: str | None
+    request: Mapping[str, Any] = {}
+    """Its arguments, by the names of the provider's API."""
+    name: str = ""
+    attributes: dict[str, Any] = {}
+
+
+Describe: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], Asked | None]
+"""Read a call's arguments; None for one that is not to be recorded."""
+
+quiet: ContextVar[bool] = ContextVar("lumina_inside_a_hooked_call", default=False)
+"""Set while a hooked call runs: what it calls belongs to it."""
+
+_taken: weakref.WeakSet[Span] = weakref.WeakSet()
+"""Spans that have got their call."""
+_made: weakref.WeakSet[Span] = weakref.WeakSet()
+"""Spans of hooks themselves."""
+
+
+def tracing() -> bool:
+    """Tell whether a hook has anything to do; the first thing it asks."""
+    return (active.recorder is not None or active.automatic) and not quiet.get()
+
+
+def suppressed() -> bool:
+    """Tell whether OpenTelemetry's exporters are at work: their own requests are not of the program."""
+    context = sys.modules.get("opentelemetry.context")
+    if context is None:
+        return False
+    try:
+        return bool(context.get_value("suppress_instrumentation")) or bool(
+            context.get_value("suppress_http_instrumentation")
+        )
+    except Exception:
+        return False
+
+
+def inside_a_call() -> bool:
+    """Tell whether the code that runs now is the inside of a recorded call."""
+    return quiet.get() or current.get() in _made
+
+
+class Enriching(LlmSpan):
+    """Records more of a span that another one began and ends: OpenTelemetry's, by its ids."""
+
+    __slots__ = ()
+
+    def __init__(self, recorder: Recorder, trace_id: str, span_id: str) -> None:
+        super().__init__(trace_id, span_id)
+        self._recorder = recorder
+        self.asked(recorder.now(), frozenset())
+
+    def _make_current(self) -> None:
+        return None
+
+    def _leave(self) -> None:
+        return None
+
+    def _end(self, status: Status, error: ErrorInfo | None) -> None:
+        recorder = self._recorder
+        if recorder is None or self.ended:
+            return
+        try:
+            for stream in tuple(self._open):
+                stream.cut()
+            self._open.clear()
+            if self._texts is not None:
+                self._texts.flush()
+        except Exception as fault:
+            recorder.fault(fault)
+        self.ended = True
+        self._recorder = None
+
+
+class Call:
+    """One call under way: its span, and whether the span is ours to end.
+
+    Without a span it waits for the one that the library itself will begin: `bind` says which.
+    """
+
+    __slots__ = ("asked", "outer", "own", "span")
+
+    def __init__(self, asked: Asked, span: LlmSpan | None, own: bool) -> None:
+        self.asked = asked
+        self.span = span
+        self.own = own
+        self.outer: Call | None = None
+
+    def enter(self) -> None:
+        """Make the span current, and what is called quiet."""
+        self.outer = awaiting.get()
+        awaiting.set(self if self.span is None else None)
+        if self.own and self.span is not None:
+            self.span.__enter__()
+        quiet.set(True)
+
+    def leave(self, error: BaseException | None = None) -> None:
+        """Undo `enter`; an error ends the span."""
+        quiet.set(False)
+        awaiting.set(self.outer)
+        if self.own and self.span is not None:
+            self.span.__exit__(type(error) if error is not None else None, error, None)
+
+    def step_out(self) -> None:
+        """Undo `enter` without an end: the call goes on elsewhere."""
+        quiet.set(False)
+        awaiting.set(self.outer)
+        if self.own and self.span is not None:
+            self.span._leave()  # pyright: ignore[reportPrivateUsage]
+
+    def bind(self, other: Any) -> None:
+        """Take the OpenTelemetry span that the library has begun; None or an unseen one: use our own."""
+        recorder = recorder_now()
+        if recorder is None:
+            return
+        try:
+            if other is not None:
+                mirror = _mirror(other.get_span_context().span_id)
+                if mirror is not None:
+                    _taken.add(mirror)
+                    self.own = True
+                    self.span = Enriching(recorder, mirror.trace_id, mirror.span_id)
+                    self.span.record_request(_given(self.asked.request))
+                    return
+            call = start(recorder, self.asked)
+            if call is not None:
+                self.span, self.own = call.span, call.own
+                if self.own and self.span is not None:
+                    self.span.__enter__()
+        except Exception as error:
+            recorder.fault(error)
+
+    def answered(self, result: Any) -> Any:
+        """Record the answer, and return it."""
+        return result if self.span is None else answered(self.span, result)
+
+
+awaiting: ContextVar[Call | None] = ContextVar("lumina_call_without_a_span", default=None)
+"""The call that waits for its library's own span."""
+
+
+def begin(
+    describe: Describe,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    traces_itself: Callable[[Any], bool] | None = None,
+) -> Call | None:
+    """Begin recording a call; None if it is not to be. Never raises."""
+    if not tracing():
+        return None
+    recorder = recorder_now()
+    if recorder is None:
+        return None
+    try:
+        asked = describe(args, kwargs)
+        if asked is None:
+            return None
+        if traces_itself is not None and traces_itself(args[0]) and not _waited_for(current.get()):
+            return Call(asked, None, own=True)
+        return start(recorder, asked)
+    except Exception as error:
+        recorder.fault(error)
+        return None
+
+
+def start(recorder: Recorder, asked: Asked, kind: str | None = None) -> Call | None:
+    """Start the span of a call, or find the one that waits for it."""
+    around = current.get()
+    request = _given(asked.request)
+    if isinstance(around, LlmSpan) and _waited_for(around):
+        _taken.add(around)
+        around.record_request(request)
+        return Call(asked, around, own=False)
+    mirror = _traced_elsewhere(around)
+    if mirror is not None:
+        _taken.add(mirror)
+        span = Enriching(recorder, mirror.trace_id, mirror.span_id)
+        span.record_request(request)
+        return Call(asked, span, own=True)
+    options: dict[str, Any] = {"operation": asked.operation, "attributes": asked.attributes}
+    if asked.provider:
+        options["provider"] = asked.provider
+    if asked.model:
+        options["model"] = asked.model
+    if kind:
+        options["kind"] = kind
+    span = TraceLlm(asked.name, options).start(recorder)
+    if span is OFF or isinstance(span, NonRecordingSpan) or not isinstance(span, LlmSpan):
+        return None
+    _taken.add(span)
+    _made.add(span)
+    if request:
+        span.record_request(request)
+    return Call(asked, span, own=True)
+
+
+def waits_for_its_call(span: Span) -> bool:
+    """Tell whether no hooked call has gone into this span yet."""
+    return span not in _taken
+
+
+def made_here(span: Span) -> None:
+    """Note that a span was made by a hook: HTTP requests inside it are its own."""
+    _made.add(span)
+
+
+def _waited_for(span: Any) -> bool:
+    return isinstance(span, LlmSpan) and not span.ended and span not in _taken
+
+
+def _given(request: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in request.items() if type(v).__name__ not in _NOT_GIVEN}
+
+
+def _mirror(span_id: int) -> Span | None:
+    spans = sys.modules.get("lumina_stream.instrument.opentelemetry_span")
+    return None if spans is None else spans.mirror_of(span_id)
+
+
+def _traced_elsewhere(around: Span | None) -> Span | None:
+    """Return our side of the OpenTelemetry span that is current, if it stands for one call of a model."""
+    if around is None or "lumina_stream.instrument.opentelemetry_span" not in sys.modules:
+        return None
+    other: Any = getattr(around, "_otel", None)
+    if not other or not around.is_recording:
+        return None
+    attributes: Any = getattr(other[2], "attributes", None) or {}
+    if attributes.get("gen_ai.operation.name") not in _MODEL_OPERATIONS:
+        return None
+    mirror = _mirror(int(around.span_id, 16))
+    return None if mirror is None or mirror in _taken else mirror
+
+
+_MODEL_OPERATIONS = ("chat", "text_completion", "generate_content", "embeddings")
+
+
+def traced(
+    describe: Describe, traces_itself: Callable[[Any], bool] | None = None
+) -> Callable[[Any, Patch], Any]:
+    """Return what stands in the place of a client's method, sync or async, and records its calls.
+
+    `traces_itself`: told the object that is called, whether its library will begin a span of its own
+    that we see.
+    """
+
+    def make(original: Any, patch: Patch) -> Any:
+        if inspect.iscoroutinefunction(original):
+
+            async def call_async(*args: Any, **kwargs: Any) -> Any:
+                call = begin(describe, args, kwargs, traces_itself) if patch.on else None
+                if call is None:
+                    return await original(*args, **kwargs)
+                return await _awaited(call, original(*args, **kwargs))
+
+            return call_async
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            call = begin(describe, args, kwargs, traces_itself) if patch.on else None
+            if call is None:
+                return original(*args, **kwargs)
+            call.enter()
+            try:
+                result = original(*args, **kwargs)
+            except BaseException as error:
+                call.leave(error)
+                raise
+            if inspect.iscoroutine(result):
+                call.step_out()
+                return _awaited(call, result)
+            result = call.answered(result)
+            call.leave()
+            return result
+
+        return call
+
+    return make
+
+
+def managing(describe: Describe) -> Callable[[Any, Patch], Any]:
+    """Return what stands in the place of a `.stream()` whose answer makes the request when entered."""
+
+    def make(original: Any, patch: Patch) -> Any:
+        def stream(*args: Any, **kwargs: Any) -> Any:
+            if not patch.on or not tracing():
+                return original(*args, **kwargs)
+            quiet.set(True)  # it prepares the call of another hooked method
+            try:
+                opened = original(*args, **kwargs)
+            finally:
+                quiet.set(False)
+            try:
+                opened._lumina_asked = (args, kwargs, describe)
+            except AttributeError:
+                pass
+            return opened
+
+        return stream
+
+    return make
+
+
+def entering(
+    traces_itself: Callable[[Any], bool] | None = None,
+) -> Callable[[Any, Patch], Any]:
+    """Return what stands in the place of such an answer's `__enter__`, and records the call."""
+
+    def begin_here(opened: Any, patch: Patch) -> Call | None:
+        asked = getattr(opened, "_lumina_asked", None)
+        if not patch.on or asked is None or not tracing():
+            return None
+        args, kwargs, describe = asked
+        if watched(opened) is None:
+            return begin(describe, args, kwargs, traces_itself)
+        around = current.get()  # the program records it itself
+        return begin(describe, args, kwargs) if _waited_for(around) else None
+
+    def make(original: Any, patch: Patch) -> Any:
+        if inspect.iscoroutinefunction(original):
+
+            async def enter_async(self: Any) -> Any:
+                call = begin_here(self, patch)
+                if call is None:
+                    return await _hushed_async(original(self), patch.on)
+                opened = watched(self) is None
+                call.enter()
+                try:
+                    stream = await original(self)
+                except BaseException as error:
+                    call.leave(error)
+                    raise
+                if opened:
+                    stream = call.answered(stream)
+                call.leave()
+                return stream
+
+            return enter_async
+
+        def enter(self: Any) -> Any:
+            call = begin_here(self, patch)
+            if call is None:
+                before = quiet.get()
+                quiet.set(before or patch.on)
+                try:
+                    return original(self)
+                finally:
+                    quiet.set(before)
+            opened = watched(self) is None
+            call.enter()
+            try:
+                stream = original(self)
+            except BaseException as error:
+                call.leave(error)
+                raise
+            if opened:
+                stream = call.answered(stream)
+            call.leave()
+            return stream
+
+        return enter
+
+    return make
+
+
+async def _hushed_async(waiting: Any, on: bool) -> Any:
+    before = quiet.get()
+    quiet.set(before or on)
+    try:
+        return await waiting
+    finally:
+        quiet.set(before)
+
+
+async def _awaited(call: Call, coroutine: Any) -> Any:
+    call.enter()
+    try:
+        result = await coroutine
+    except BaseException as error:
+        call.leave(error)
+        raise
+    result = call.answered(result)
+    call.leave()
+    return result
+
+
+_NOT_GIVEN = ("NotGiven", "Omit", "Unset", "Sentinel")
+
+
+# --- raw responses -------------------------------------------------------------------------------
+
+
+class _Unparsed:
+    """Stands for a raw response among what a span waits for, until it is parsed or gone."""
+
+    __slots__ = ("__weakref__", "over", "span")
+
+    def __init__(self, span: LlmSpan) -> None:
+        self.span = span
+        self.over = False
+        span.stream_began(self)  # pyright: ignore[reportArgumentType]
+
+    def cut(self) -> None:
+        self.over = True
+
+    def done(self) -> None:
+        if not self.over:
+            self.over = True
+            self.span.stream_over(self, "ok", None)  # pyright: ignore[reportArgumentType]
+
+
+def answered(span: LlmSpan, result: Any) -> Any:
+    """Record what a client returned, and return it: a raw response is recorded when it is parsed."""
+    try:
+        http = getattr(result, "http_response", None)
+        parses = http is not None and callable(getattr(type_of(result), "parse", None))
+        if parses and not hasattr(http, "_content"):
+            _when_parsed(span, result)
+            return result
+    except Exception as error:
+        if active.recorder is not None:
+            active.recorder.fault(error)
+        return result
+    return span.record(result)
+
+
+def _when_parsed(span: LlmSpan, raw: Any) -> None:
+    kind: Any = type_of(raw)
+    reference = weakref.ref(raw)
+    waiting = _Unparsed(span)
+    weakref.finalize(raw, waiting.done).atexit = False
+
+    def recorded(parsed: Any) -> Any:
+        if waiting.over:
+            return parsed
+        result = span.record(parsed)
+        waiting.done()
+        return result
+
+    async def recorded_async(parsing: Any) -> Any:
+        return recorded(await parsing)
+
+    def parse(*args: Any, **kwargs: Any) -> Any:
+        parsed: Any = kind.parse(reference(), *args, **kwargs)
+        return recorded_async(parsed) if inspect.iscoroutine(parsed) else recorded(parsed)
+
+    object.__setattr__(raw, "parse", parse)

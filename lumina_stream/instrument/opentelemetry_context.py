@@ -1,0 +1,486 @@
+"""One current span for both: what is current here is OpenTelemetry's parent, and the reverse.
+
+Our ContextVar says what is innermost. OpenTelemetry's runtime context keeps its own values as ever
+and is made to ask that variable: a span that it attaches becomes current here (`Attached`), and a
+span of ours that is current stands in its context as `LuminaSpan`. Two variables that each knew only
+their own spans could not tell which of two spans is the inner one.
+
+Only OpenTelemetry's side is changed, when `share` is called, so that it costs nothing otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextvars import Token
+from types import TracebackType
+from typing import Any, Literal, TypeAlias, cast
+from weakref import ref
+
+from opentelemetry import baggage, context, trace
+from opentelemetry.context.context import Context
+from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
+from opentelemetry.trace import propagation as trace_propagation
+from opentelemetry.trace.span import TraceState
+
+from lumina_stream.instrument.opentelemetry_span import MIRROR, Mirror, mirror_of
+from lumina_stream.model.events import Link
+from lumina_stream.model.limits import DEFAULT_LIMITS
+from lumina_stream.recording.carriers import SpanContext
+from lumina_stream.recording.context import active, current
+from lumina_stream.recording.propagation import context_of
+from lumina_stream.recording.span import (
+    INVALID_SPAN_ID,
+    INVALID_TRACE_ID,
+    NonRecordingSpan,
+    RemoteParent,
+    Span,
+    resting,
+)
+from lumina_stream.recording.values import Cleaner, type_of
+
+_SPAN_KEY: str = trace_propagation._SPAN_KEY  # pyright: ignore[reportPrivateUsage]
+"""Under which OpenTelemetry's context holds its current span: it has no public name."""
+
+_LOOKED_BACK = 64
+"""Spans that are searched for the one to detach: deeper, it was detached far out of order."""
+
+Known: TypeAlias = "tuple[Context, Context, trace.Span]"
+"""What a span of ours has in `_otel`: for this context of OpenTelemetry, that one with this span in it."""
+
+
+# --- OpenTelemetry's spans, current here -----------------------------------------------------------
+
+
+class Attached(Span):
+    """A recorded OpenTelemetry span where it is the current one: its calls go to that span.
+
+    One object each time it is attached, because each has its own span around it.
+    """
+
+    __slots__ = ("token",)
+
+    token: Token[Context]
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether the OpenTelemetry span records."""
+        return self._other.is_recording()
+
+    def set_attribute(self, key: str, value: Any) -> Attached:
+        """Set an attribute of the OpenTelemetry span."""
+        return self._call("set_attribute", str(key), _acceptable(value))
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> Attached:
+        """Set attributes of the OpenTelemetry span."""
+        try:
+            cleaned = {str(key): _acceptable(value) for key, value in attributes.items()}
+        except Exception as error:
+            return self._fault(error)
+        return self._call("set_attributes", cleaned)
+
+    def add_event(self, name: str, /, **attributes: Any) -> Attached:
+        """Add an event to the OpenTelemetry span."""
+        cleaned = {key: _acceptable(value) for key, value in attributes.items()}
+        return self._call("add_event", name, cleaned)
+
+    def record_exception(self, exception: BaseException, /, **attributes: Any) -> Attached:
+        """Record an exception on the OpenTelemetry span."""
+        cleaned = {key: _acceptable(value) for key, value in attributes.items()}
+        return self._call("record_exception", exception, cleaned)
+
+    def set_status(
+        self, status: Literal["ok", "error", "cancelled"], message: str = ""
+    ) -> Attached:
+        """Set the status of the OpenTelemetry span; `cancelled`, which it does not know, is kept here."""
+        if status == "error":
+            return self._call("set_status", trace.StatusCode.ERROR, message)
+        if status == "ok":
+            return self._call("set_status", trace.StatusCode.OK)
+        mirror = mirror_of(int(self.span_id, 16))
+        if mirror is not None:
+            mirror.set_status(status, message)
+        return self
+
+    def update_name(self, name: str) -> Attached:
+        """Give the OpenTelemetry span another name."""
+        return self._call("update_name", name)
+
+    def add_link(self, target: Any, attributes: Mapping[str, Any] | None = None) -> Attached:
+        """Link the OpenTelemetry span to a `Span`, a `SpanContext`, or anything with both ids."""
+        try:
+            linked = _otel_context(target.trace_id, target.span_id, True, None, remote=False)
+        except Exception as error:
+            return self._fault(error)
+        return self._call("add_link", linked, dict(attributes or {}))
+
+    def end(self) -> None:
+        """End the OpenTelemetry span."""
+        self._call("end")
+
+    def _finish(self, error: BaseException | None) -> None:
+        if isinstance(error, Exception):
+            self._call("record_exception", error)
+            self.set_status("error", f"{type(error).__name__}: {error}")
+        self._call("end")
+
+    @property
+    def _other(self) -> trace.Span:
+        return cast("Known", self._otel)[2]
+
+    def _call(self, name: str, *args: Any) -> Attached:
+        try:
+            getattr(self._other, name)(*args)
+        except Exception as error:
+            self._fault(error)
+        return self
+
+    def _fault(self, error: Exception) -> Attached:
+        if active.recorder is not None:
+            active.recorder.fault(error)
+        return self
+
+
+class Elsewhere(RemoteParent):
+    """An OpenTelemetry span that is not recorded here, where it is current.
+
+    It came from another process, was not sampled, or says that there is no span (its ids are zero).
+    """
+
+    __slots__ = ("token",)
+
+    token: Token[Context]
+
+
+# --- our spans, seen by OpenTelemetry --------------------------------------------------------------
+
+
+class LuminaSpan(trace.Span):
+    """Stand for a span of ours in OpenTelemetry's context: a parent, and calls go to our span."""
+
+    __slots__ = ("_context", "_span")
+
+    def __init__(self, span: Span) -> None:
+        said = context_of(span)
+        remote = isinstance(span, RemoteParent)
+        self._context = _otel_context(
+            said.trace_id, said.span_id, said.sampled, said.tracestate, remote=remote
+        )
+        self._span = ref(span)  # no loop: a span that nobody holds must end as abandoned
+
+    def get_span_context(self) -> trace.SpanContext:
+        """Return our span's ids."""
+        return self._context
+
+    def is_recording(self) -> bool:
+        """Return whether our span records."""
+        span = self._span()
+        return span is not None and span.is_recording
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Set an attribute of our span."""
+        span = self._span()
+        if span is not None:
+            span.set_attribute(key, value)
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Set attributes of our span."""
+        span = self._span()
+        if span is not None:
+            span.set_attributes(attributes)
+
+    def add_event(
+        self, name: str, attributes: Mapping[str, Any] | None = None, timestamp: int | None = None
+    ) -> None:
+        """Add an event to our span."""
+        span = self._span()
+        if span is not None:
+            span.add_event(name, **{str(key): value for key, value in (attributes or {}).items()})
+
+    def add_link(
+        self, context: trace.SpanContext, attributes: Mapping[str, Any] | None = None
+    ) -> None:
+        """Link our span to another one."""
+        span = self._span()
+        if span is not None:
+            target = Link(format(context.trace_id, "032x"), format(context.span_id, "016x"))
+            span.add_link(target, attributes)
+
+    def update_name(self, name: str) -> None:
+        """Give our span another name."""
+        span = self._span()
+        if span is not None:
+            span.update_name(name)
+
+    def set_status(
+        self, status: trace.Status | trace.StatusCode, description: str | None = None
+    ) -> None:
+        """Set the status of our span."""
+        span = self._span()
+        if isinstance(status, trace.Status):
+            status, description = status.status_code, status.description
+        if span is None or status is trace.StatusCode.UNSET:
+            return
+        if status is trace.StatusCode.ERROR:
+            span.set_status("error", description or "")
+        else:
+            span.set_status("ok")
+
+    def record_exception(
+        self,
+        exception: BaseException,
+        attributes: Mapping[str, Any] | None = None,
+        timestamp: int | None = None,
+        escaped: bool = False,
+    ) -> None:
+        """Record an exception on our span."""
+        span = self._span()
+        if span is not None:
+            span.record_exception(
+                exception, **{str(key): value for key, value in (attributes or {}).items()}
+            )
+
+    def end(self, end_time: int | None = None) -> None:
+        """End our span."""
+        span = self._span()
+        if span is not None:
+            span.end()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        span = self._span()
+        if span is not None:
+            span._finish(exc_val)  # pyright: ignore[reportPrivateUsage]
+
+
+# --- the shared context ----------------------------------------------------------------------------
+
+
+class SharedContext:
+    """OpenTelemetry's runtime context, asked together with our current span."""
+
+    def __init__(self, runtime_context: Any) -> None:
+        self._runtime_context = runtime_context
+        get, attach, detach = (
+            runtime_context.get_current,
+            runtime_context.attach,
+            runtime_context.detach,
+        )
+        if type_of(runtime_context) is ContextVarsRuntimeContext:
+            # What its three calls do, without a frame each: they are asked four times a span.
+            variable: Any = runtime_context._current_context  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
+            get, attach, detach = variable.get, variable.set, variable.reset
+        self._get: Callable[[], Context] = get
+        self._attach: Callable[[Context], Token[Context]] = attach
+        self._detach: Callable[[Token[Context]], None] = detach
+
+    def install(self) -> None:
+        """Take the place of the three calls, in the object itself: some hold it by another name."""
+        self._runtime_context.get_current = self.get_current
+        self._runtime_context.attach = self.attach
+        self._runtime_context.detach = self.detach
+
+    def remove(self) -> None:
+        """Give the calls back, but for `detach`: what is attached now must still be left."""
+        for name in ("get_current", "attach"):
+            self._runtime_context.__dict__.pop(name, None)
+
+    def get_current(self) -> Context:
+        """Return OpenTelemetry's context, with the span that is current here as its span."""
+        base: Context = self._get()
+        held = current.get()
+        if held is None:
+            return base
+        try:
+            known = cast("Known", held._otel)  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
+            if known[0] is base and not held.ended:
+                return known[1]
+        except AttributeError:
+            pass
+        try:
+            return _merged(held, base)
+        except Exception as error:
+            _fault(error)
+            return base
+
+    def attach(self, given: Context) -> Token[Context]:
+        """Attach a context; its span becomes current here unless it is already."""
+        token = self._attach(given)
+        try:
+            held = current.get()
+            if held is not None and held.ended:
+                held = resting(held)
+            entry = _entry(given, held)
+            if entry is not None:
+                entry.token = token
+                entry._previous = held  # pyright: ignore[reportPrivateUsage]
+                current.set(entry)
+        except Exception as error:
+            _fault(error)
+        return token
+
+    def detach(self, token: Token[Context]) -> None:
+        """Detach a context; where its span is current, the one around it becomes current again."""
+        try:
+            _leave(token)
+        except Exception as error:
+            _fault(error)
+        self._detach(token)
+
+
+_shared: SharedContext | None = None
+_sharing = False
+
+
+def share() -> Callable[[], None]:
+    """Share the current span from now on; return what ends it. Again, it does nothing."""
+    global _shared, _sharing
+    if _sharing:
+        return _nothing
+    if _shared is None:
+        _shared = SharedContext(context._RUNTIME_CONTEXT)  # pyright: ignore[reportPrivateUsage]
+    _sharing = True
+    _shared.install()
+    return _unshare
+
+
+def _unshare() -> None:
+    global _sharing
+    if _sharing and _shared is not None:
+        _sharing = False
+        _shared.remove()
+
+
+def _merged(held: Span, base: Context) -> Context:
+    """Return OpenTelemetry's context with our current span in it, and remember it with the span."""
+    span = resting(held) if held.ended else held
+    if span is None:
+        return base
+    known = _known(span)
+    other: trace.Span = LuminaSpan(span) if known is None else known[2]
+    if base.get(_SPAN_KEY) is other:
+        merged = base
+    elif isinstance(span, Attached | Elsewhere) and known is not None and not base:
+        merged = known[1]  # carried into another thread by our own means: all of its context is
+    else:
+        merged = Context({**base, _SPAN_KEY: other})
+        remote = span._remote  # pyright: ignore[reportPrivateUsage]
+        if remote is not None and remote.baggage and not baggage.get_all(merged):
+            for key, value in remote.baggage.items():
+                merged = baggage.set_baggage(key, value, merged)
+    span._otel = (base, merged, other)  # pyright: ignore[reportPrivateUsage]
+    return merged
+
+
+def _entry(given: Context, held: Span | None) -> Attached | Elsewhere | None:
+    """Return what becomes current with a context, instead of `held`; None if nothing changes."""
+    other = given.get(_SPAN_KEY)
+    if held is None:
+        if other is None:
+            return None
+    else:
+        known = _known(held)
+        if known is not None and known[2] is other:
+            return None
+    mirror: Mirror | None = getattr(other, MIRROR, None)
+    if mirror is not None and not mirror.ended and len(given) == 1:  # the commonest
+        if held is not None and held.span_id == mirror.span_id:
+            return None
+        entry: Attached | Elsewhere = Attached(mirror.trace_id, mirror.span_id, mirror._remote)  # pyright: ignore[reportPrivateUsage]
+        entry._otel = (given, given, cast("trace.Span", other))  # pyright: ignore[reportPrivateUsage]
+        return entry
+    said = other.get_span_context() if isinstance(other, trace.Span) else None
+    if said is None or not said.is_valid:
+        if held is None or held.trace_id == INVALID_TRACE_ID:
+            return None
+        entry = Elsewhere(INVALID_TRACE_ID, INVALID_SPAN_ID)
+        entry._otel = (given, given, trace.INVALID_SPAN)  # pyright: ignore[reportPrivateUsage]
+        return entry
+    span_id = format(said.span_id, "016x")
+    if held is not None and held.span_id == span_id:
+        return None
+    entry = _stand_in(cast("trace.Span", other), said, span_id, given)
+    entry._otel = (given, given, other)  # pyright: ignore[reportPrivateUsage]
+    return entry
+
+
+def _stand_in(
+    other: trace.Span, said: trace.SpanContext, span_id: str, given: Context
+) -> Attached | Elsewhere:
+    trace_id = format(said.trace_id, "032x")
+    carried: dict[str, str] = {}
+    if len(given) > 1:
+        carried = {key: str(value) for key, value in baggage.get_all(given).items()}
+    ours = other._span() if isinstance(other, LuminaSpan) else mirror_of(said.span_id)  # pyright: ignore[reportPrivateUsage]
+    if ours is not None and not isinstance(ours, NonRecordingSpan):
+        remote = None
+        if carried or said.trace_state:
+            state = said.trace_state.to_header() if said.trace_state else ""
+            remote = SpanContext(trace_id, span_id, True, state, carried)
+        return Attached(trace_id, span_id, remote)
+    sampled = bool(said.trace_flags.sampled) and not _left_out(other)
+    state = said.trace_state.to_header() if said.trace_state else ""
+    return Elsewhere(trace_id, span_id, SpanContext(trace_id, span_id, sampled, state, carried))
+
+
+def _left_out(other: trace.Span) -> bool:
+    """Tell whether a running span of this process was left out by our own sample rate."""
+    return getattr(other, LEFT_OUT, False)
+
+
+LEFT_OUT = "_lumina_left_out"
+"""Set on an OpenTelemetry span that our sample rate left out: what is below it is, too."""
+
+
+def _leave(token: Token[Context]) -> None:
+    held = entry = current.get()
+    for _ in range(_LOOKED_BACK):
+        if entry is None:
+            return
+        if isinstance(entry, Attached | Elsewhere) and entry.token is token:
+            break
+        entry = entry._previous  # pyright: ignore[reportPrivateUsage]
+    else:
+        return
+    if entry is held:
+        current.set(resting(entry._previous))  # pyright: ignore[reportPrivateUsage]
+        entry._previous = None  # pyright: ignore[reportPrivateUsage]
+    else:  # spans inside it are open still: when they end, it is not what comes next
+        entry.ended = entry._passed = True  # pyright: ignore[reportPrivateUsage]
+
+
+def _known(span: Span) -> Known | None:
+    return cast("Known | None", getattr(span, "_otel", None))
+
+
+def _otel_context(
+    trace_id: str, span_id: str, sampled: bool, tracestate: str | None, *, remote: bool
+) -> trace.SpanContext:
+    return trace.SpanContext(
+        int(trace_id, 16),
+        int(span_id, 16),
+        remote,
+        trace.TraceFlags(trace.TraceFlags.SAMPLED if sampled else trace.TraceFlags.DEFAULT),
+        TraceState.from_header([tracestate]) if tracestate else None,
+    )
+
+
+def _acceptable(value: Any) -> Any:
+    """Return a value that OpenTelemetry takes without a warning."""
+    kind = type_of(value)
+    if kind is str or kind is bool or kind is int or kind is float:
+        return value
+    return Cleaner(DEFAULT_LIMITS).clean(value, "")
+
+
+def _fault(error: Exception) -> None:
+    recorder = active.recorder
+    if recorder is not None:
+        recorder.fault(error)
+
+
+def _nothing() -> None:
+    return None

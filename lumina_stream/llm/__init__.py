@@ -1,0 +1,1 @@
+"""What a call of a language model means: its request, its answer, its stream."""

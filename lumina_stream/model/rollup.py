@@ -1,0 +1,256 @@
+"""Sums over a span and everything below it, kept by difference: a change costs its depth, not its width.
+
+A change forgets the roll-ups from its span upwards (`mark`); a read works out what was forgotten.
+A parent keeps what its children add up to, and what each of them last added (`SpanNode.counted`),
+so that of ten thousand children only those that changed are looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+import msgspec
+
+from lumina_stream.model.node import Rollup, SpanNode, Sums
+from lumina_stream.model.usage import CALL_KEYS, Call, CallState, Cost, Share, read_call, usd
+
+
+def mark(node: SpanNode | None) -> None:
+    """Forget roll-ups from a span upwards, as far as they are not forgotten already."""
+    while node is not None and node.rollup is not None:
+        node.rollup = None
+        parent = node.parent
+        if parent is not None and parent.sums is not None and node.counted is not None:
+            parent.sums.stale[node.span_id] = node
+        node = parent
+
+
+def forget_child(parent: SpanNode, child: SpanNode) -> None:
+    """Begin a parent's sums anew: a child left it."""
+    child.counted = None
+    if parent.sums is not None:
+        parent.sums = None
+        for other in parent.children or ():
+            other.counted = None
+    mark(parent)
+
+
+def roll_up(top: SpanNode) -> Rollup:
+    """Return the sums over a span and everything below it."""
+    # Iterative: a tree may be 10,000 deep. A node is visited twice: to push what changed below it, then to add it up.
+    stack: list[tuple[SpanNode, bool]] = [(top, False)]
+    while stack:
+        node, added = stack.pop()
+        if node.rollup is not None:
+            continue
+        if not added:
+            stack.append((node, True))
+            stack.extend((child, False) for child in _changed(node) if child.rollup is None)
+            continue
+        if node.children:
+            _take_in(node)
+        _sum(node)
+    assert top.rollup is not None
+    return top.rollup
+
+
+def total(roots: Iterable[SpanNode]) -> Rollup:
+    """Return the sums over whole trees, in which the same response counts once."""
+    sums = Sums()
+    for root in roots:
+        roll_up(root)
+        _add(sums, _upward(root), 1)
+    return _rollup_of(sums)
+
+
+def call_of(node: SpanNode) -> Call | None:
+    """Return what a span says of a call, None if it says nothing of one."""
+    state = node.call
+    if state is None:
+        return None
+    if state.call is None:
+        values = node.values or {}
+        state.call = read_call({key: values[key].value for key in values.keys() & CALL_KEYS})
+    return state.call
+
+
+def cost_usd(rollup: Rollup) -> Decimal | None:
+    """Return what is known of the cost in dollars, None if nothing was priced."""
+    return usd(rollup.cost) if rollup.priced else None
+
+
+def _changed(node: SpanNode) -> Iterable[SpanNode]:
+    children, sums = node.children, node.sums
+    if not children:
+        return ()
+    if sums is None:
+        return children
+    new = children[sums.taken :]
+    return (*new, *sums.stale.values()) if sums.stale else new
+
+
+def _take_in(node: SpanNode) -> None:
+    sums, children = node.sums, node.children or []
+    if sums is None:
+        sums = node.sums = Sums()
+    is_bound_gone = False
+    for child in _changed(node):
+        new, old = _upward(child), child.counted
+        if new is old:
+            continue
+        if old is not None:
+            _add(sums, old, -1)
+            is_bound_gone = (
+                is_bound_gone
+                or (old.start_ns == sums.start_ns and new.start_ns != old.start_ns)
+                or (old.end_ns == sums.end_ns and new.end_ns < old.end_ns)
+            )
+        _add(sums, new, 1)
+        child.counted = new
+    sums.taken = len(children)
+    sums.stale.clear()
+    if is_bound_gone:
+        counted = [child.counted for child in children if child.counted is not None]
+        sums.start_ns = min((r.start_ns for r in counted if r.start_ns), default=0)
+        sums.end_ns = max((r.end_ns for r in counted), default=0)
+
+
+def _add(sums: Sums, rollup: Rollup, sign: int) -> None:
+    sums.spans += sign * rollup.spans
+    sums.open += sign * rollup.open
+    sums.errors += sign * rollup.errors
+    if rollup.has_calls:
+        sums.calls += sign
+        sums.input += sign * rollup.input_tokens
+        sums.output += sign * rollup.output_tokens
+        sums.cache_read += sign * rollup.cache_read_tokens
+        sums.cache_write += sign * rollup.cache_write_tokens
+        sums.reasoning += sign * rollup.reasoning_tokens
+        sums.cost += sign * rollup.cost
+        sums.priced += sign * rollup.priced
+        sums.unpriced += sign * rollup.unpriced
+    if sign > 0:
+        if rollup.start_ns and (not sums.start_ns or rollup.start_ns < sums.start_ns):
+            sums.start_ns = rollup.start_ns
+        if rollup.end_ns > sums.end_ns:
+            sums.end_ns = rollup.end_ns
+
+
+def _upward(node: SpanNode) -> Rollup:
+    """Return what a span adds to its parent: without its own usage, if that counts elsewhere."""
+    rollup = node.rollup
+    assert rollup is not None
+    state = node.call
+    if state is None or not state.is_duplicate or state.share is None:
+        return rollup
+    if node.counted is not None and node.counted.of is rollup:
+        return node.counted
+    sums = node.sums
+    if sums is None or not sums.calls:
+        bare = Rollup(rollup.spans, rollup.open, rollup.errors, rollup.start_ns, rollup.end_ns)
+    else:
+        bare = msgspec.structs.replace(_rollup_of(sums), spans=rollup.spans, open=rollup.open)
+        bare = msgspec.structs.replace(
+            bare, errors=rollup.errors, start_ns=rollup.start_ns, end_ns=rollup.end_ns
+        )
+    return msgspec.structs.replace(bare, of=rollup)
+
+
+def _sum(node: SpanNode) -> None:
+    start, end, sums = node.start, node.end, node.sums
+    spans, errors = int(start is not None), int(node.status == "error")
+    running = int(node.is_open)
+    start_ns = max(0, start[0]) if start is not None else 0
+    end_ns = max(0, end[0]) if end is not None else 0
+    if sums is not None:
+        spans += sums.spans
+        running += sums.open
+        errors += sums.errors
+        if sums.start_ns and (not start_ns or sums.start_ns < start_ns):
+            start_ns = sums.start_ns
+        end_ns = max(end_ns, sums.end_ns)
+    if node.call is None and (sums is None or not sums.calls):
+        node.rollup = Rollup(spans, running, errors, start_ns, end_ns)
+        return
+    below = sums or Sums()
+    tokens = None if node.call is None else _share(node, node.call, below)
+    own, cost = tokens or Share(0, 0, 0, 0, 0, 0), 0
+    priced, unpriced = below.priced, below.unpriced
+    if tokens is not None and node.call is not None and node.call.cost is not None:
+        if tokens.cost is None:
+            unpriced += 1
+        elif own.input or own.output:
+            priced += 1
+            cost = tokens.cost
+    node.rollup = Rollup(
+        spans,
+        running,
+        errors,
+        start_ns,
+        end_ns,
+        below.input + own.input,
+        below.output + own.output,
+        below.cache_read + own.cache_read,
+        below.cache_write + own.cache_write,
+        below.reasoning + own.reasoning,
+        below.cost + cost,
+        priced,
+        unpriced,
+        True,
+    )
+
+
+def _share(node: SpanNode, state: CallState, below: Sums) -> Share | None:
+    """Return what a span has beyond the spans below it: an agent's span often repeats their sum."""
+    call = call_of(node)
+    tokens = None if call is None else call.tokens
+    if tokens is None:
+        if state.share is not None:
+            state.share = None
+            state.changed[node.span_id] = node
+        return None
+    more_in = max(0, tokens.input - below.input)
+    more_out = max(0, tokens.output - below.output)
+    share = Share(
+        more_in,
+        more_out,
+        max(0, tokens.cache_read - below.cache_read),
+        max(0, tokens.cache_write - below.cache_write),
+        max(0, tokens.reasoning - below.reasoning),
+        _part_of(state.cost, tokens.input, tokens.output, more_in, more_out),
+    )
+    if share != state.share:
+        state.share = share
+        state.changed[node.span_id] = node
+    return share
+
+
+def _part_of(
+    cost: Cost | None, all_in: int, all_out: int, more_in: int, more_out: int
+) -> int | None:
+    if not more_in and not more_out:
+        return 0
+    if cost is None or not cost.known:
+        return None
+    found = cost.input * more_in // all_in if all_in else cost.input
+    return found + (cost.output * more_out // all_out if all_out else cost.output)
+
+
+def _rollup_of(sums: Sums) -> Rollup:
+    return Rollup(
+        sums.spans,
+        sums.open,
+        sums.errors,
+        sums.start_ns,
+        sums.end_ns,
+        sums.input,
+        sums.output,
+        sums.cache_read,
+        sums.cache_write,
+        sums.reasoning,
+        sums.cost,
+        sums.priced,
+        sums.unpriced,
+        sums.calls > 0,
+    )
