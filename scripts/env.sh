@@ -27,9 +27,10 @@ any_python() {
 
 # make_environment FOLDER PYTHON EXTRA: install the checkout with an extra, once per change of its pins.
 make_environment() {
-  local stamp
+  local stamp have
   stamp=$(cat pyproject.toml constraints.txt | cksum)
-  if [ "$(cat "$1/.stamp" 2>/dev/null)" != "$stamp $3" ]; then
+  have=$(cat "$1/.stamp" 2>/dev/null || true)
+  if [ "$have" != "$stamp $3" ] && [ "$have" != "$stamp $3,providers" ]; then
     echo "setting up $1 (once) ..." >&2
     [ -x "$1/bin/python" ] || "$2" -m venv "$1"
     "$1/bin/python" -m pip install --quiet --constraint constraints.txt --editable ".[$3]" >&2
