@@ -16,7 +16,9 @@ import msgspec
 
 from lumina_stream.model.errors import ConfigurationError
 
-Role: TypeAlias = Literal["write", "read"]
+Role: TypeAlias = Literal["write", "read", "page"]
+"""What a request wants: to send, to see, or no more than the dashboard's own files, which hold nothing
+of the user's and must come before a token can be asked for."""
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
@@ -87,7 +89,7 @@ class Access:
         bearer = _bearer(asked.authorization)
         if bearer is not None and self.needs_token:
             return self._by_token(asked.role, bearer)
-        guarded = self._write if asked.role == "write" else self._read
+        guarded = {"write": self._write, "read": self._read}.get(asked.role)
         if guarded is not None:
             return Denied(401, "a token is needed: Authorization: Bearer ...")
         if asked.host is None or not self._is_own_host(asked.host):

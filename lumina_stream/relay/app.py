@@ -16,6 +16,7 @@ from lumina_stream.relay import routes
 from lumina_stream.relay.access import Access, Asked, Denied, Role
 from lumina_stream.relay.console import Refusals
 from lumina_stream.relay.otlp import MOST_BYTES, OtlpRoutes
+from lumina_stream.relay.static import Static
 from lumina_stream.relay.streaming import stream
 from lumina_stream.relay.tailing import tail
 
@@ -26,6 +27,7 @@ BODY_BYTES = 1 << 20
 """Largest body of a request that is read at all; only OTLP's routes have their own."""
 
 _WRITES = ("/v1/stream", "/v1/metrics", "/v1/logs")
+_PAGE = ("/",)
 _OPEN = ("/healthz",)
 _GUARDED_HEADERS = (b"host", b"origin", b"authorization")
 
@@ -34,6 +36,7 @@ def make_app(relay: "Relay", access: Access) -> ASGIApp:
     """Return the application of a relay."""
     own = routes.Routes(relay)
     otlp = OtlpRoutes(relay)
+    static = Static()
 
     async def on_stream(websocket: WebSocket) -> None:
         await stream(relay, websocket, _subprotocol(websocket))
@@ -53,7 +56,8 @@ def make_app(relay: "Relay", access: Access) -> ASGIApp:
             Route("/v1/logs", otlp.ignored, methods=["POST"], max_body_size=MOST_BYTES),
             Route("/v1/costs", own.costs, methods=["GET"]),
             Route("/v1/traces/{trace_id}", own.trace, methods=["GET"]),
-            Route("/", own.page, methods=["GET"]),
+            Route("/", static.page, methods=["GET"]),
+            Route("/assets/{name}", static.asset, methods=["GET"]),
         ],
         max_body_size=BODY_BYTES,
         exception_handlers={HTTPException: routes.refused},
@@ -100,6 +104,8 @@ class Guard:
 
 
 def _role(scope: Scope, path: str) -> Role:
+    if path in _PAGE or path.startswith("/assets/"):
+        return "page"
     if path in _WRITES or (scope["type"] == "http" and scope["method"] not in ("GET", "HEAD")):
         return "write"
     return "read"

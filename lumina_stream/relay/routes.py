@@ -1,7 +1,6 @@
 """The HTTP routes: what a person, a probe or a script asks once."""
 
 import asyncio
-import html
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -21,16 +20,6 @@ from lumina_stream.relay.summaries import QueryError, TraceQuery
 if TYPE_CHECKING:
     from lumina_stream.relay.core import Relay
 
-CSP = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-_PAGE_HEADERS = {
-    "Content-Security-Policy": CSP,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
 _JSON = "application/json"
 _encode_exact = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -80,13 +69,13 @@ class Routes:
         """Return one trace's tree."""
         trace_id: str = request.path_params["trace_id"]
         if not is_trace_id(trace_id):
-            return _missing()
+            return missing("there is no such trace")
         tree = self._relay.projections.tree(trace_id)
         if tree is not None and tree.changed_calls:
             await self._relay.load_prices()
             tree = self._relay.projections.tree(trace_id)
         if tree is None:
-            return _missing()
+            return missing("there is no such trace")
         shape = request.query_params.get("format", "tree")
         if shape == "otlp-json":
             return Response(otlp_json.write(self._relay.guests.groups(tree)), media_type=_JSON)
@@ -111,15 +100,6 @@ class Routes:
         except QueryError as error:
             return JSONResponse({"error": str(error)}, 400)
 
-    async def page(self, request: Request) -> Response:
-        """Show what is here."""
-        base = html.escape(str(request.base_url).rstrip("/"))
-        spans = self._relay.projections.running(1)[1]
-        body = _PAGE.format(
-            base=base, traces=len(self._relay.projections.forest.traces), running=spans
-        )
-        return Response(body, media_type="text/html; charset=utf-8", headers=_PAGE_HEADERS)
-
 
 def _json(value: Any) -> Response:
     return Response(msgspec.json.encode(value), media_type=_JSON)
@@ -137,8 +117,9 @@ async def refused(request: Request, error: Exception) -> Response:
     return JSONResponse(body, error.status_code, error.headers)
 
 
-def _missing() -> Response:
-    return JSONResponse({"error": "there is no such trace"}, 404)
+def missing(reason: str) -> Response:
+    """Answer that what was asked for is not here."""
+    return JSONResponse({"error": reason}, 404)
 
 
 def _version() -> str:
@@ -147,20 +128,3 @@ def _version() -> str:
     except ImportError:
         return "0"
     return __version__
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>lumina-stream</title>
-<h1>lumina-stream</h1>
-<p>This relay runs. It holds {traces} recent traces; {running} spans are running now.</p>
-<p>Watch them in a terminal:</p>
-<pre>lumina-stream tail --url {base}</pre>
-<p>Trace a program:</p>
-<pre>LUMINA_ENDPOINT={base} LUMINA_ENABLED=1 python your_program.py</pre>
-<p>As data: <a href="v1/traces">v1/traces</a>, <a href="healthz">healthz</a>,
-<a href="metrics">metrics</a>.</p>
-</html>
-"""
