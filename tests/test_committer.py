@@ -14,6 +14,7 @@ from lumina_stream.model.events import Event
 from lumina_stream.protocol import frames
 from lumina_stream.protocol.consumer import ConsumerSession, Facts
 from lumina_stream.protocol.producer import ProducerSession, Rewound, Throttled
+from lumina_stream.protocol.wire import BINARY
 from lumina_stream.relay import core
 from lumina_stream.relay.committer import Committer, Submission
 from lumina_stream.relay.log import Entry, LogError, LogFull
@@ -186,7 +187,7 @@ def test_a_full_disk_is_survived_without_loss(tmp_path: Path, monkeypatch, round
         relay = core.Relay(store, tmp_path)
         relay.start()
         await relay.ready.wait()
-        view = relay.hub.subscribe("events", frames.Filter(), frames.BINARY, lambda: None)
+        view = relay.hub.subscribe("events", frames.Filter(), BINARY, lambda: None)
         socket = FakeSocket()
         connection = ProducerConnection(relay, socket, relay.intake.peer())  # type: ignore[arg-type]
         running = asyncio.create_task(connection.run())
@@ -226,7 +227,7 @@ def test_a_full_disk_is_survived_without_loss(tmp_path: Path, monkeypatch, round
         await until(lambda: not relay.committer.pending_bytes)
         await until(lambda: relay.hub.offset == store.next_offset - 1)
         consumer = ConsumerSession(frames.Subscribe())
-        consumer.receive(frames.BINARY.encode(frames.Subscribed(False, "e", 0)))
+        consumer.receive(BINARY.encode(frames.Subscribed(False, "e", 0)))
         facts = []
         while (frame := view.next()) is not None:
             facts += [f for u in consumer.receive(frame) if isinstance(u, Facts) for f in u.facts]  # type: ignore[arg-type]

@@ -13,11 +13,12 @@ from support.relay_process import RelayProcess, running_relay
 
 from lumina_stream.model.errors import ConfigurationError, ConnectionEnded, ConnectionFailed
 from lumina_stream.protocol import frames
+from lumina_stream.protocol.wire import BINARY
 from lumina_stream.transport import connection as module
 from lumina_stream.transport.connection import connect
 from lumina_stream.transport.endpoint import Endpoint, parse_endpoint, probe, resolve
 
-SUBSCRIBE = frames.BINARY.encode(frames.Subscribe())
+SUBSCRIBE = BINARY.encode(frames.Subscribe())
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -108,7 +109,7 @@ def test_messages(backend: str, relay: RelayProcess) -> None:
     async def main() -> None:
         async with connect(relay.url, "/v1/tail") as connection:
             await connection.send(SUBSCRIBE)
-            frame = frames.BINARY.relay_to_consumer(await connection.receive())
+            frame = BINARY.relay_to_consumer(await connection.receive())
             assert isinstance(frame, frames.Subscribed)
         async with connect(relay.url.replace("http", "ws"), "/v1/tail") as connection:
             await connection.send(b"\xc1 no frame")

@@ -16,6 +16,7 @@ from lumina_stream.protocol.consumer import (
     Span,
     can_resume,
 )
+from lumina_stream.protocol.wire import BINARY, JSON
 
 EVENT = AttributeSet("a" * 32, "b" * 16, 1, "k", "v")
 RAW = msgspec.Raw(codec.encode(EVENT))
@@ -32,7 +33,7 @@ def feed(session: ConsumerSession, *said: frames.RelayToConsumer) -> list[object
 
 
 def cursor_sent(session: ConsumerSession) -> frames.Cursor | None:
-    return frames.BINARY.subscribe(session.subscribe()).cursor
+    return BINARY.subscribe(session.subscribe()).cursor
 
 
 def offsets(updates: list[object]) -> list[int]:
@@ -147,11 +148,11 @@ def test_the_first_frame_must_be_subscribed(frame: frames.RelayToConsumer) -> No
 
 def test_the_json_encoding_keeps_the_same_cursor() -> None:
     """One machine for both."""
-    session = ConsumerSession(EVENTS, frames.JSON)
+    session = ConsumerSession(EVENTS, JSON)
     said = [frames.Subscribed(False, "e", 0), frames.Snapshot(0, done=True), batch(1)]
-    updates = [u for frame in said for u in session.receive(frames.JSON.encode(frame))]
+    updates = [u for frame in said for u in session.receive(JSON.encode(frame))]
     assert isinstance(updates[-1], Facts) and updates[-1].facts[0].event == EVENT
-    assert frames.JSON.subscribe(session.subscribe()).cursor == frames.Cursor("e", 1)
+    assert JSON.subscribe(session.subscribe()).cursor == frames.Cursor("e", 1)
 
 
 EPOCHS = [Span("a", 1, 10), Span("b", 11, 10), Span("c", 11, 20)]

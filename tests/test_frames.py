@@ -17,6 +17,7 @@ from lumina_stream.model.node import SpanEventRecord, Value
 from lumina_stream.model.producers import Producer
 from lumina_stream.model.record import SpanRecord, from_columns, record_of, to_columns
 from lumina_stream.protocol import SUBPROTOCOL, SUBPROTOCOL_JSON, frames
+from lumina_stream.protocol.wire import BINARY, JSON, Wire, wire_for
 
 T, S = "a" * 32, "b" * 16
 NOW = 1_790_000_000_123_456_789
@@ -86,7 +87,7 @@ TO_CONSUMER: list[frames.RelayToConsumer] = [
     frames.Skip(1, 9),
     frames.Error("why"),
 ]
-WIRES = pytest.mark.parametrize("wire", [frames.BINARY, frames.JSON], ids=["binary", "json"])
+WIRES = pytest.mark.parametrize("wire", [BINARY, JSON], ids=["binary", "json"])
 
 
 def told_by(frame: Any) -> Any:
@@ -106,35 +107,35 @@ def told_by(frame: Any) -> Any:
 
 @WIRES
 @pytest.mark.parametrize("frame", FROM_PRODUCER, ids=lambda f: type(f).__name__)
-def test_a_producers_frames_come_back_as_they_were(wire: frames.Wire, frame: Any) -> None:
+def test_a_producers_frames_come_back_as_they_were(wire: Wire, frame: Any) -> None:
     """In both encodings, whatever the values."""
     assert told_by(wire.producer_frame(wire.encode(frame))) == told_by(frame)
 
 
 @WIRES
 @pytest.mark.parametrize("frame", TO_PRODUCER, ids=lambda f: type(f).__name__)
-def test_frames_to_a_producer_come_back_as_they_were(wire: frames.Wire, frame: Any) -> None:
+def test_frames_to_a_producer_come_back_as_they_were(wire: Wire, frame: Any) -> None:
     """In both encodings."""
     assert wire.relay_to_producer(wire.encode(frame)) == frame
 
 
 @WIRES
 @pytest.mark.parametrize("frame", SUBSCRIBES)
-def test_subscriptions_come_back_as_they_were(wire: frames.Wire, frame: frames.Subscribe) -> None:
+def test_subscriptions_come_back_as_they_were(wire: Wire, frame: frames.Subscribe) -> None:
     """In both encodings."""
     assert wire.subscribe(wire.encode(frame)) == frame
 
 
 @WIRES
 @pytest.mark.parametrize("frame", TO_CONSUMER, ids=lambda f: type(f).__name__)
-def test_frames_to_a_consumer_come_back_as_they_were(wire: frames.Wire, frame: Any) -> None:
+def test_frames_to_a_consumer_come_back_as_they_were(wire: Wire, frame: Any) -> None:
     """In both encodings, snapshots with every kind of value included."""
     assert told_by(wire.relay_to_consumer(wire.encode(frame))) == told_by(frame)
 
 
 @WIRES
 @given(facts=told(max_size=20))
-def test_a_snapshot_of_any_tree_comes_back(wire: frames.Wire, facts: list[Told]) -> None:
+def test_a_snapshot_of_any_tree_comes_back(wire: Wire, facts: list[Told]) -> None:
     """Through either encoding the records are the same."""
     records = [record_of(node) for node in grow(facts)]
     frame = frames.Snapshot(1, TRACE, to_columns(records))
@@ -145,7 +146,7 @@ def test_a_snapshot_of_any_tree_comes_back(wire: frames.Wire, facts: list[Told])
 
 def test_json_keeps_times_as_numbers_in_snapshots_too() -> None:
     """Browsers compare the stamps of snapshots with those of events."""
-    data = frames.JSON.encode(frames.Snapshot(4, T, to_columns([RECORD])))
+    data = JSON.encode(frames.Snapshot(4, T, to_columns([RECORD])))
     columns = msgspec.json.decode(data)["spans"]["columns"]
     fields = SpanRecord.__struct_fields__
     assert columns[fields.index("start")] == [[NOW, "p", 3]]
@@ -159,7 +160,7 @@ def test_a_stored_event_that_cannot_be_read_costs_a_json_viewer_only_itself() ->
     """The others of its batch arrive."""
     raws = [EVENTS[0], codec.encode({"type": "span_ended"}), b"\xc0", EVENTS[1]]
     facts = tuple(frames.WireFact(i, i, msgspec.Raw(raw)) for i, raw in enumerate(raws))
-    back = frames.JSON.relay_to_consumer(frames.JSON.encode(frames.FactBatch(3, "p", "", facts)))
+    back = JSON.relay_to_consumer(JSON.encode(frames.FactBatch(3, "p", "", facts)))
     assert isinstance(back, frames.FactBatch)
     assert [f.offset for f in back.facts] == [0, 3] and back.upto == 3
 
@@ -167,31 +168,31 @@ def test_a_stored_event_that_cannot_be_read_costs_a_json_viewer_only_itself() ->
 def test_unknown_fields_are_ignored() -> None:
     """A newer peer may say more."""
     ack = msgspec.msgpack.encode({"type": "ack", "upto": 3, "newer": [{}]})
-    assert frames.BINARY.relay_to_producer(ack) == frames.Ack(3)
+    assert BINARY.relay_to_producer(ack) == frames.Ack(3)
 
 
 def test_the_subprotocol_chooses_the_encoding() -> None:
     """Binary if none was asked for."""
-    assert frames.wire_for(SUBPROTOCOL) is frames.wire_for(None) is frames.BINARY
-    assert frames.wire_for(SUBPROTOCOL_JSON) is frames.JSON
-    assert frames.BINARY.subprotocol == SUBPROTOCOL and frames.JSON.subprotocol == SUBPROTOCOL_JSON
+    assert wire_for(SUBPROTOCOL) is wire_for(None) is BINARY
+    assert wire_for(SUBPROTOCOL_JSON) is JSON
+    assert BINARY.subprotocol == SUBPROTOCOL and JSON.subprotocol == SUBPROTOCOL_JSON
 
 
 def test_text_is_refused_where_bytes_are_spoken() -> None:
     """With the close code for it."""
     with pytest.raises(RemoteProtocolError) as refused:
-        frames.BINARY.producer_frame("{}")
+        BINARY.producer_frame("{}")
     assert refused.value.code == 1003
 
 
 ALL: list[Any] = [*FROM_PRODUCER, *TO_PRODUCER, *SUBSCRIBES, *TO_CONSUMER]
 
 
-def decoders(wire: frames.Wire) -> list[Callable[[bytes | str], Any]]:
+def decoders(wire: Wire) -> list[Callable[[bytes | str], Any]]:
     return [wire.producer_frame, wire.relay_to_producer, wire.subscribe, wire.relay_to_consumer]
 
 
-def feed(wire: frames.Wire, data: bytes | str) -> None:
+def feed(wire: Wire, data: bytes | str) -> None:
     for decode in decoders(wire):
         try:
             frame = decode(data)
@@ -200,7 +201,7 @@ def feed(wire: frames.Wire, data: bytes | str) -> None:
         except (RemoteProtocolError, DecodeError, msgspec.ValidationError):
             continue
         if isinstance(frame, frames.FactBatch | frames.Hello):
-            frames.JSON.encode(frame)
+            JSON.encode(frame)
 
 
 @WIRES
@@ -211,7 +212,7 @@ def feed(wire: frames.Wire, data: bytes | str) -> None:
     cut=st.booleans(),
 )
 def test_hostile_bytes_raise_nothing_but_protocol_errors(
-    wire: frames.Wire, frame: Any, at: int, put: bytes, cut: bool
+    wire: Wire, frame: Any, at: int, put: bytes, cut: bool
 ) -> None:
     """Real frames with bytes changed, cut off or put in, in either encoding."""
     data = wire.encode(frame)
@@ -224,7 +225,7 @@ def test_hostile_bytes_raise_nothing_but_protocol_errors(
 
 @WIRES
 @given(data=st.binary(max_size=60) | st.text(max_size=60))
-def test_any_bytes_raise_nothing_but_protocol_errors(wire: frames.Wire, data: bytes | str) -> None:
+def test_any_bytes_raise_nothing_but_protocol_errors(wire: Wire, data: bytes | str) -> None:
     """And any text."""
     feed(wire, data)
 
@@ -244,7 +245,7 @@ def test_hostile_columns_raise_a_protocol_error(columns: str) -> None:
     """Shapes that no record has."""
     data = f'{{"type":"snapshot","offset":1,"spans":{{"count":1,"columns":{columns}}}}}'
     with pytest.raises(RemoteProtocolError):
-        frames.JSON.relay_to_consumer(data)
+        JSON.relay_to_consumer(data)
 
 
 @WIRES
@@ -252,9 +253,7 @@ def test_hostile_columns_raise_a_protocol_error(columns: str) -> None:
     "value",
     [f'"!int {"9" * 30}"', "1" + "0" * 30, "[" * 600 + "]" * 600, '"\\ud800"', '{"a":1e999}'],
 )
-def test_hostile_values_in_json_events_raise_a_protocol_error(
-    wire: frames.Wire, value: str
-) -> None:
+def test_hostile_values_in_json_events_raise_a_protocol_error(wire: Wire, value: str) -> None:
     """Integers beyond 64 bits, depth, surrogates."""
     event = f'{{"type":"attribute_set","trace_id":"t","span_id":"s","time_ns":1,"key":"k","value":{value}}}'
     with pytest.raises(RemoteProtocolError):
@@ -268,7 +267,7 @@ def test_hostile_values_in_json_events_raise_a_protocol_error(
 def test_an_unknown_event_passes_a_json_hop_raw() -> None:
     """What a newer program says is stored."""
     batch = frames.Batch(1, msgspec.Raw(codec.join_array(EVENTS[2:])))
-    back = frames.JSON.producer_frame(frames.JSON.encode(batch))
+    back = JSON.producer_frame(JSON.encode(batch))
     assert isinstance(back, frames.Batch)
     (event,) = codec.decode_array(back.events)
     assert isinstance(event, UnknownEvent) and event.time_ns == NOW

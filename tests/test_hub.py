@@ -21,6 +21,7 @@ from lumina_stream.model.record import SpanRecord, from_columns, record_of
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.protocol import frames
 from lumina_stream.protocol.consumer import ConsumerSession, Facts, Restarted
+from lumina_stream.protocol.wire import BINARY, JSON, Wire
 from lumina_stream.relay.admission import admit
 from lumina_stream.relay.hub import Behind, Hub, Publication, Subscription
 from lumina_stream.relay.ring import Ring
@@ -98,18 +99,14 @@ class Relay:
             )
         )
 
-    def viewer(
-        self, view: frames.View = "events", wire: frames.Wire = frames.BINARY, **chosen: str
-    ) -> "Viewer":
+    def viewer(self, view: frames.View = "events", wire: Wire = BINARY, **chosen: str) -> "Viewer":
         return Viewer(self, view, frames.Filter(**chosen), wire)
 
 
 class Viewer:
     """A subscription read by the shipped consumer session."""
 
-    def __init__(
-        self, relay: Relay, view: frames.View, chosen: frames.Filter, wire: frames.Wire
-    ) -> None:
+    def __init__(self, relay: Relay, view: frames.View, chosen: frames.Filter, wire: Wire) -> None:
         self.woken = 0
         self.wire = wire
         self.subscription: Subscription = relay.hub.subscribe(view, chosen, wire, self.wake)
@@ -181,7 +178,7 @@ def test_equal_subscriptions_share_one_channel() -> None:
     """A thousand viewers of everything cost one encoder and one ring."""
     relay = Relay()
     viewers = [relay.viewer() for _ in range(1_000)]
-    other = [relay.viewer(wire=frames.JSON), relay.viewer(service="s"), relay.viewer("traces")]
+    other = [relay.viewer(wire=JSON), relay.viewer(service="s"), relay.viewer("traces")]
     assert (relay.hub.channels, relay.hub.subscriptions) == (4, 1_003)
     relay.say(start(A, 1), end(A, 1))
     size = relay.hub.ring_bytes
@@ -221,8 +218,8 @@ def test_a_refused_event_is_left_out_and_keeps_its_seq() -> None:
     assert [(f.offset, f.seq) for f in viewer.facts()] == [(1, 1), (3, 3)]
 
 
-@pytest.mark.parametrize("wire", [frames.BINARY, frames.JSON])
-def test_a_selected_trace_stays_selected(wire: frames.Wire) -> None:
+@pytest.mark.parametrize("wire", [BINARY, JSON])
+def test_a_selected_trace_stays_selected(wire: Wire) -> None:
     """Selected while it ran; its end, and what comes later, are seen too."""
     relay = Relay()
     viewer = relay.viewer(wire=wire, state="running")
@@ -373,7 +370,7 @@ def test_snapshot_frames_are_bounded_and_whole() -> None:
     assert max(len(codec.encode(frame)) for frame in found) <= limits.FRAME_BYTES
     copy = TraceTree(A)
     for frame in found:
-        session = frames.BINARY.relay_to_consumer(codec.encode(frame))
+        session = BINARY.relay_to_consumer(codec.encode(frame))
         if session.spans is not None:
             for record in from_columns(session.spans):
                 copy.restore(record)

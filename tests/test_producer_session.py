@@ -19,6 +19,7 @@ from lumina_stream.protocol.producer import (
     Throttled,
     Welcomed,
 )
+from lumina_stream.protocol.wire import BINARY
 
 
 def session(events: int = 0, *, welcome: frames.Welcome | None = None) -> ProducerSession:
@@ -39,7 +40,7 @@ def sent(made: ProducerSession) -> list[tuple[int, list[int]]]:
     """Return (first seq, events) of all batches that the session gives now."""
     batches: list[tuple[int, list[int]]] = []
     while (data := made.next_batch()) is not None:
-        frame = frames.BINARY.producer_frame(data)
+        frame = BINARY.producer_frame(data)
         assert isinstance(frame, frames.Batch)
         numbers = [msgspec.msgpack.decode(raw)["n"] for raw in codec.split_array(frame.events)]
         batches.append((frame.first_seq, numbers))
@@ -51,7 +52,7 @@ def receive(made: ProducerSession, frame: frames.RelayToProducer) -> list[object
 
 
 def hello_of(data: bytes) -> frames.Hello:
-    frame = frames.BINARY.producer_frame(data)
+    frame = BINARY.producer_frame(data)
     assert isinstance(frame, frames.Hello)
     return frame
 
@@ -145,7 +146,7 @@ def test_frames_keep_to_the_relays_limits() -> None:
     seqs: list[int] = []
     while (data := made.next_batch()) is not None:
         sizes.append(len(data))
-        seqs.append(frames.BINARY.producer_frame(data).first_seq)  # type: ignore[union-attr]
+        seqs.append(BINARY.producer_frame(data).first_seq)  # type: ignore[union-attr]
     assert seqs == [1, 3, 4, 5] and all(size <= 2_000 for size in sizes[:2])
 
 
@@ -199,8 +200,8 @@ def test_the_relays_other_words() -> None:
 def test_heartbeat_and_bye_count_what_was_admitted() -> None:
     """Numbered and still queued."""
     made = session(3)
-    assert frames.BINARY.producer_frame(made.heartbeat(2, 7, 8)) == frames.Heartbeat(5, 7, 8)
-    assert frames.BINARY.producer_frame(made.bye()) == frames.Bye(3)
+    assert BINARY.producer_frame(made.heartbeat(2, 7, 8)) == frames.Heartbeat(5, 7, 8)
+    assert BINARY.producer_frame(made.bye()) == frames.Bye(3)
 
 
 def test_a_new_identity_numbers_what_is_left_from_one() -> None:
@@ -245,7 +246,7 @@ def test_whatever_the_relay_says_batches_go_on_from_what_is_not_stored(
                 data = made.next_batch()
                 assert (data is None) == (following == added)
                 if data is not None:
-                    frame = frames.BINARY.producer_frame(data)
+                    frame = BINARY.producer_frame(data)
                     assert isinstance(frame, frames.Batch) and frame.first_seq == following + 1
                     for raw in codec.split_array(frame.events):
                         following += 1

@@ -44,6 +44,7 @@ from lumina_stream.model.forest import Forest
 from lumina_stream.model.live import LiveTraces
 from lumina_stream.protocol import frames
 from lumina_stream.protocol.consumer import Restarted, Resumed
+from lumina_stream.protocol.wire import BINARY, JSON
 from lumina_stream.relay.console import Refusals
 
 
@@ -96,7 +97,7 @@ def test_json_says_the_same(relay) -> None:
 
     async def go() -> None:
         binary = Consumer(relay.url, frames.Subscribe())
-        text = Consumer(relay.url, frames.Subscribe(), wire=frames.JSON)
+        text = Consumer(relay.url, frames.Subscribe(), wire=JSON)
         producer = Producer(relay.url)
         trace, span = new_trace(), new_span()
         async with binary.connected(), text.connected(), producer.connected():
@@ -123,7 +124,7 @@ def test_duplicates_are_acknowledged_and_stored_once(relay) -> None:
             for first, last in ((1, 4), (3, 6), (1, 6)):
                 batch = frames.Batch(first, msgspec.Raw(codec.join_array(raw[first - 1 : last])))
                 await producer.socket.send(codec.encode(batch))
-                frame = frames.BINARY.relay_to_producer(await producer.socket.recv())
+                frame = BINARY.relay_to_producer(await producer.socket.recv())
                 assert frame == frames.Ack(max(4, last))
         assert httpx.get(f"{relay.url}/v1/traces/{trace}").json()["spans"] == 6
         assert httpx.get(f"{relay.url}/healthz").json()["offset"] == 7
@@ -171,7 +172,7 @@ def test_a_second_incarnation_is_told_to_take_a_new_id(shared) -> None:
         async with producer.connected():
             async with open_socket(shared.url, "/v1/stream") as other:
                 await other.send(codec.encode(clone))
-                frame = frames.BINARY.relay_to_producer(await other.recv())
+                frame = BINARY.relay_to_producer(await other.recv())
                 assert isinstance(frame, frames.Error) and frame.new_identity
                 with pytest.raises(ConnectionClosed):
                     await other.recv()
@@ -210,7 +211,7 @@ def test_what_a_producer_no_longer_has_is_recorded_as_lost(relay) -> None:
                 await socket.send(
                     codec.encode(frames.Batch(11, msgspec.Raw(codec.join_array([event]))))
                 )
-                assert frames.BINARY.relay_to_producer(await socket.recv()) == frames.Ack(11)
+                assert BINARY.relay_to_producer(await socket.recv()) == frames.Ack(11)
         (lost,) = [f.event for f in consumer.facts if isinstance(f.event, EventsLost)]
         assert (lost.reason, lost.count, lost.exact) == ("log_rollback", 10, True)
         assert lost.subject_id == hello.producer_id

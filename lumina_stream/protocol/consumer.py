@@ -13,6 +13,7 @@ from lumina_stream.model import codec
 from lumina_stream.model.errors import DecodeError, RemoteProtocolError
 from lumina_stream.model.events import Fact
 from lumina_stream.protocol import frames
+from lumina_stream.protocol.wire import BINARY, Wire
 
 
 class Restarted(msgspec.Struct, frozen=True):
@@ -61,7 +62,7 @@ Update: TypeAlias = (
 class ConsumerSession:
     """Own one consumer's cursor over any number of connections."""
 
-    def __init__(self, subscription: frames.Subscribe, wire: frames.Wire = frames.BINARY) -> None:
+    def __init__(self, subscription: frames.Subscribe, wire: Wire = BINARY) -> None:
         self._subscription = subscription
         self._wire = wire
         self._epoch: str | None = None

@@ -13,6 +13,7 @@ import msgspec
 from lumina_stream.model import codec, limits
 from lumina_stream.model.errors import DecodeError, RemoteProtocolError
 from lumina_stream.protocol import frames
+from lumina_stream.protocol.wire import BINARY, Wire
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -107,7 +108,7 @@ class Intake:
         self._heartbeat_s = heartbeat_s
         self._records = {p: _Record(p, known.get(p), seq, seq) for p, seq in stored.items()}
 
-    def peer(self, wire: frames.Wire = frames.BINARY) -> "ProducerPeer":
+    def peer(self, wire: Wire = BINARY) -> "ProducerPeer":
         """Return the machine for a new connection."""
         return ProducerPeer(self, wire)
 
@@ -195,7 +196,7 @@ class Intake:
 class ProducerPeer:
     """One producer's connection."""
 
-    def __init__(self, intake: Intake, wire: frames.Wire) -> None:
+    def __init__(self, intake: Intake, wire: Wire) -> None:
         self._intake = intake
         self.wire = wire
         self.hello: frames.Hello | None = None

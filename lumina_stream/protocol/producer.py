@@ -12,6 +12,7 @@ import msgspec
 from lumina_stream.model import codec, limits
 from lumina_stream.model.errors import RemoteProtocolError
 from lumina_stream.protocol import frames
+from lumina_stream.protocol.wire import BINARY
 
 
 class Welcomed(msgspec.Struct, frozen=True):
@@ -129,7 +130,7 @@ class ProducerSession:
 
     def receive(self, data: bytes | str) -> list[Signal]:
         """Take in one message; return what follows. Raises `RemoteProtocolError`."""
-        frame = frames.BINARY.relay_to_producer(data)
+        frame = BINARY.relay_to_producer(data)
         match frame:
             case frames.Welcome():
                 return self._welcome(frame)

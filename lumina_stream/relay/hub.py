@@ -18,6 +18,7 @@ from lumina_stream.model.events import Event, UnknownEvent
 from lumina_stream.model.forest import Forest
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.protocol import frames
+from lumina_stream.protocol.wire import Wire
 from lumina_stream.relay.ring import Ring
 from lumina_stream.relay.snapshots import costs_of, snapshot
 from lumina_stream.relay.summaries import TracePage, TraceQuery
@@ -132,7 +133,7 @@ class Subscription:
 class Channel:
     """One view under one filter in one encoding."""
 
-    def __init__(self, hub: "Hub", key: Key, wire: frames.Wire) -> None:
+    def __init__(self, hub: "Hub", key: Key, wire: Wire) -> None:
         self.hub = hub
         self.key = key
         self.wire = wire
@@ -408,7 +409,7 @@ class Hub:
         return sum(channel.ring.size for channel in self._channels.values())
 
     def subscribe(
-        self, view: frames.View, filter: frames.Filter, wire: frames.Wire, wake: Callable[[], None]
+        self, view: frames.View, filter: frames.Filter, wire: Wire, wake: Callable[[], None]
     ) -> Subscription:
         """Return a new subscription; it stands at what comes next."""
         key = Key(view, filter, wire.subprotocol)

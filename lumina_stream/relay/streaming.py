@@ -20,6 +20,7 @@ from lumina_stream.protocol.intake import (
     ProducerPeer,
     Reply,
 )
+from lumina_stream.protocol.wire import wire_for
 from lumina_stream.relay.admission import is_reserved
 from lumina_stream.relay.sockets import Gone, Socket
 
@@ -136,5 +137,5 @@ async def stream(relay: "Relay", websocket: WebSocket, subprotocol: str | None) 
         await socket.accept(subprotocol)
     except Gone:
         return
-    peer = relay.intake.peer(frames.wire_for(subprotocol))
+    peer = relay.intake.peer(wire_for(subprotocol))
     await ProducerConnection(relay, socket, peer).run()

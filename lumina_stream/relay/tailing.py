@@ -19,6 +19,7 @@ from lumina_stream.model.node import STATES
 from lumina_stream.model.producers import Producer
 from lumina_stream.protocol import frames
 from lumina_stream.protocol.consumer import Span, can_resume
+from lumina_stream.protocol.wire import Wire, wire_for
 from lumina_stream.relay.admission import admit
 from lumina_stream.relay.hub import Behind, Facts, Publication, Subscription
 from lumina_stream.relay.log import Log, LogError, Row
@@ -46,9 +47,7 @@ def spans_of(store: Log) -> list[Span]:
 class Consumer:
     """A consumer's connection."""
 
-    def __init__(
-        self, relay: "Relay", socket: Socket, wire: frames.Wire, asked: frames.Subscribe
-    ) -> None:
+    def __init__(self, relay: "Relay", socket: Socket, wire: Wire, asked: frames.Subscribe) -> None:
         self._relay = relay
         self._socket = socket
         self._wire = wire
@@ -251,7 +250,7 @@ class Consumer:
 async def tail(relay: "Relay", websocket: WebSocket, subprotocol: str | None) -> None:
     """Serve a consumer's WebSocket until it ends."""
     socket = Socket(websocket)
-    wire = frames.wire_for(subprotocol)
+    wire = wire_for(subprotocol)
     try:
         await socket.accept(subprotocol)
         try:

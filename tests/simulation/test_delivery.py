@@ -29,6 +29,7 @@ from lumina_stream.protocol.intake import (
     Reply,
 )
 from lumina_stream.protocol.producer import IdentityTaken, ProducerSession
+from lumina_stream.protocol.wire import BINARY
 
 RUNS = int(os.environ.get("SIMULATION_RUNS", "300"))
 SEED = os.environ.get("SIMULATION_SEED")
@@ -124,7 +125,7 @@ class Relay:
                 link.down.append(codec.encode(said[1]))
 
     def subscribe(self, link: Link, data: bytes) -> None:
-        cursor = frames.BINARY.subscribe(data).cursor
+        cursor = BINARY.subscribe(data).cursor
         recovered = cursor is not None and can_resume(cursor, self.epochs, 1)
         offset = cursor.offset if recovered and cursor is not None else 0
         link.down.append(codec.encode(frames.Subscribed(recovered, self.epochs[-1].epoch, offset)))

@@ -19,6 +19,7 @@ from lumina_stream.process import boot_id, pid_namespace, process_start
 from lumina_stream.protocol import frames
 from lumina_stream.protocol.consumer import ConsumerSession, Facts, Update
 from lumina_stream.protocol.producer import Acknowledged, ProducerSession, Signal
+from lumina_stream.protocol.wire import BINARY, Wire
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE_S = 20.0
@@ -26,6 +27,7 @@ PATIENCE_S = 20.0
 _PROGRAM = """
 import sys, pathlib
 from lumina_stream.relay.serve import RelayConfig, serve
+from lumina_stream.protocol.wire import BINARY, Wire
 import msgspec
 sys.exit(serve(msgspec.json.decode(sys.argv[1], type=RelayConfig, dec_hook=lambda t, v: t(v))))
 """
@@ -147,9 +149,7 @@ class Producer:
 class Consumer:
     """A consumer that gathers what it gets."""
 
-    def __init__(
-        self, url: str, subscribe: frames.Subscribe, *, wire: frames.Wire = frames.BINARY
-    ) -> None:
+    def __init__(self, url: str, subscribe: frames.Subscribe, *, wire: Wire = BINARY) -> None:
         self.url = url
         self.wire = wire
         self.session = ConsumerSession(subscribe, wire)
