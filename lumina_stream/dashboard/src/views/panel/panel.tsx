@@ -1,0 +1,77 @@
+// What one span says: how it went, then its conversation, error, attributes, events and links.
+
+import { useEffect, useLayoutEffect, useState } from "preact/hooks";
+
+import type { Detail } from "../../model/detail";
+import type { Tree } from "../../model/tree";
+import type { LiveTrace } from "../../net/trace";
+import type { Atom } from "../../state/atom";
+import { go, route } from "../../state/route";
+import { onTick } from "../../state/ticker";
+import { Overview } from "./overview";
+import { Tabs } from "./tabs";
+import "./panel.css";
+
+/** A moment of the replay: what the panel shows instead of now. */
+export type Moment = { tree: Tree; detail: Detail | undefined; nowNs: number };
+
+/** What the parts of the panel are drawn from. */
+export type Shown = {
+  live: LiveTrace;
+  tree: Tree;
+  detail: Detail | undefined;
+  /** The span's number in `tree`. */
+  span: number;
+  /** Wall-clock ns: the relay's now, or the moment of the replay. */
+  nowNs: () => number;
+  /** Whether time goes on for what is shown. */
+  isLive: boolean;
+};
+
+/** Show a span of a trace, filling the box that it is in. `at`: as it was at a moment of the replay. */
+export function SpanPanel({ live, span, at }: { live: LiveTrace; span: number; at?: Moment }) {
+  useCalmly(live.changed);
+  useLayoutEffect(() => live.open(span), [live, live.tree, span]);
+  const tree = at?.tree ?? live.tree;
+  if (span < 0 || span >= tree.count) return <section class="panel" aria-label="Span" />;
+  tree.settle();
+  const shown: Shown = {
+    live,
+    tree,
+    span,
+    detail: at ? at.detail : tree.detail(span),
+    nowNs: () => (at ? at.nowNs : live.nowNs()),
+    isLive: !at,
+  };
+  return (
+    <section class="panel" aria-label="Span">
+      <Overview shown={shown} />
+      <Tabs key={tree.id(span)} shown={shown} />
+    </section>
+  );
+}
+
+/** Go to another span of the trace that is shown; null closes the panel. */
+export function select(span: string | null): void {
+  const at = route.get();
+  if (at.page === "trace") go({ ...at, span });
+}
+
+/** Draw again when an atom has changed, but no more often than text ticks. */
+function useCalmly(atom: Atom<unknown>): void {
+  const [, redraw] = useState(0);
+  useEffect(() => {
+    let stop: (() => void) | undefined;
+    const unwatch = atom.watch(() => {
+      stop ??= onTick(() => {
+        stop?.();
+        stop = undefined;
+        redraw((n) => n + 1);
+      });
+    });
+    return () => {
+      unwatch();
+      stop?.();
+    };
+  }, [atom]);
+}
