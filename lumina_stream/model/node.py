@@ -109,6 +109,8 @@ class SpanNode(msgspec.Struct, eq=False):
 
     _producers: Producers
     span_id: str
+    number: int = 0
+    """Its place in the order in which its tree met the spans."""
     parent_id: str | None = None
     parent: SpanNode | None = None
     children: list[SpanNode] | None = None

@@ -75,6 +75,14 @@ def call_of(node: SpanNode) -> Call | None:
     return state.call
 
 
+def witness_order(node: SpanNode) -> tuple[bool, int, int, str]:
+    """Order the calls of one response: the one that says most of it first."""
+    call = call_of(node)
+    assert call is not None
+    start_ns = 0 if node.start is None else node.start[0]
+    return (not call.model, -call.told, start_ns, node.span_id)
+
+
 def cost_usd(rollup: Rollup) -> Decimal | None:
     """Return what is known of the cost in dollars, None if nothing was priced."""
     return usd(rollup.cost) if rollup.priced else None

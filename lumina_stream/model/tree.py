@@ -40,7 +40,7 @@ from lumina_stream.model.node import (
 )
 from lumina_stream.model.producers import Producers, Stamp, is_imported
 from lumina_stream.model.record import SpanRecord
-from lumina_stream.model.rollup import call_of, forget_child, roll_up, total
+from lumina_stream.model.rollup import call_of, forget_child, roll_up, total, witness_order
 from lumina_stream.model.rollup import mark as _mark
 from lumina_stream.model.usage import (
     BESIDE,
@@ -69,6 +69,7 @@ class TraceTree:
         "_names",
         "_nodes",
         "_open",
+        "_order",
         "_responses",
         "_roots",
         "_start_ns",
@@ -100,10 +101,9 @@ class TraceTree:
         self.truncated: dict[str, int] = {}
         self.losses: dict[Stamp, tuple[int, str, bool]] = {}
         self._nodes: dict[str, SpanNode] = {}
+        self._order: list[SpanNode] = []
         self._roots: dict[str, SpanNode] = {}
-        self._open: dict[
-            str, dict[str, SpanNode]
-        ] = {}  # producer id -> span id -> started, not ended
+        self._open: dict[str, dict[str, SpanNode]] = {}  # by producer: started, not ended
         self._cut: dict[str, SpanNode] = {}
         self._names: dict[str, str] = {}
         self._started = 0
@@ -180,7 +180,11 @@ class TraceTree:
 
     def __iter__(self) -> Iterator[SpanNode]:
         """Iterate all spans, the missing ones included, in the order in which they were met."""
-        return iter(self._nodes.values())
+        return iter(self._order)
+
+    def numbered(self, first: int, end: int) -> list[SpanNode]:
+        """Return the spans with the numbers from `first` to before `end`, as far as there are any."""
+        return self._order[first:end]
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -379,7 +383,7 @@ class TraceTree:
             if len(nodes) == 1:
                 (counted,) = nodes
             else:
-                counted = min(nodes, key=_witness_order, default=None)
+                counted = min(nodes, key=witness_order, default=None)
             for node in nodes:
                 state = node.call
                 if state is not None and state.is_duplicate is not (node is not counted):
@@ -515,6 +519,7 @@ class TraceTree:
         node = nodes[span_id] = SpanNode(
             self.producers,
             span_id,
+            len(nodes),
             parent_id,
             name=intern(name, name),
             named=stamp,
@@ -523,6 +528,7 @@ class TraceTree:
             remote_parent=event.remote_parent,
             last_ns=stamp[0] if stamp[0] > 0 else 0,
         )
+        self._order.append(node)
         self._started += 1
         started_by = self._started_by
         started_by[stamp[1]] = started_by.get(stamp[1], 0) + 1
@@ -664,8 +670,9 @@ class TraceTree:
         if len(self._nodes) >= self.max_spans:
             self._truncate("spans")
             return None
-        node = SpanNode(self.producers, span_id)
+        node = SpanNode(self.producers, span_id, len(self._order))
         self._nodes[span_id] = self._roots[span_id] = node
+        self._order.append(node)
         if not self._started and (not self._least_id or span_id < self._least_id):
             self._least_id = span_id
         return node
@@ -838,8 +845,8 @@ class TraceTree:
         return ()
 
     def _find_bounds(self) -> None:
-        starts = (n.start[0] for n in self._nodes.values() if n.start is not None)
-        ends = (n.end[0] for n in self._nodes.values() if n.end is not None)
+        starts = (n.start[0] for n in self._order if n.start is not None)
+        ends = (n.end[0] for n in self._order if n.end is not None)
         self._start_ns = min((ns for ns in starts if ns > 0), default=0)
         self._end_ns = max(0, max(ends, default=0))
         self._bounds_stale = False
@@ -888,13 +895,6 @@ def _add_marks(node: SpanNode, marks: dict[str, str], stamp: Stamp) -> None:
             known = node.marks.get(path)
             if known is None or stamp > known[0]:
                 node.marks[path] = (stamp, mark)
-
-
-def _witness_order(node: SpanNode) -> tuple[bool, int, int, str]:
-    call = call_of(node)
-    assert call is not None
-    start_ns = 0 if node.start is None else node.start[0]
-    return (not call.model, -call.told, start_ns, node.span_id)
 
 
 _NOTHING = Rollup(0, 0, 0, 0, 0)
