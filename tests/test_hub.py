@@ -23,7 +23,9 @@ from lumina_stream.protocol import frames
 from lumina_stream.protocol.consumer import ConsumerSession, Facts, Restarted
 from lumina_stream.protocol.wire import BINARY, JSON, Wire
 from lumina_stream.relay.admission import admit
-from lumina_stream.relay.hub import Behind, Hub, Publication, Subscription
+from lumina_stream.relay.channel import Behind, Subscription
+from lumina_stream.relay.hub import Hub
+from lumina_stream.relay.publication import Publication
 from lumina_stream.relay.ring import Ring
 from lumina_stream.relay.snapshots import snapshot, split
 from lumina_stream.relay.summaries import TracePage, TraceQuery, is_listed, is_selected, summarise

@@ -40,11 +40,12 @@ from lumina_stream.protocol.intake import (
 from lumina_stream.relay import admission
 from lumina_stream.relay.committer import Committer, Submission
 from lumina_stream.relay.guests import Guests
-from lumina_stream.relay.hub import Hub, Publication
+from lumina_stream.relay.hub import Hub
 from lumina_stream.relay.liveness import TICK_S, Liveness
 from lumina_stream.relay.log import Entry, Log, LogError, Removed
 from lumina_stream.relay.prices import PriceBook
 from lumina_stream.relay.projections import Projections
+from lumina_stream.relay.publication import Publication
 from lumina_stream.relay.streaming import ProducerConnection
 from lumina_stream.relay.witness import Witness
 

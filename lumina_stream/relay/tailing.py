@@ -21,8 +21,9 @@ from lumina_stream.protocol import frames
 from lumina_stream.protocol.consumer import Span, can_resume
 from lumina_stream.protocol.wire import Wire, wire_for
 from lumina_stream.relay.admission import admit
-from lumina_stream.relay.hub import Behind, Facts, Publication, Subscription
+from lumina_stream.relay.channel import Behind, Subscription
 from lumina_stream.relay.log import Log, LogError, Row
+from lumina_stream.relay.publication import Facts, Publication
 from lumina_stream.relay.snapshots import costs_of, names_of, snapshot
 from lumina_stream.relay.sockets import Gone, Socket
 
