@@ -6,7 +6,6 @@ import type { Said } from "./messages";
 function said(attributes: Record<string, unknown>, more: Partial<Said> = {}): Said {
   return {
     attributes: new Map(Object.entries(attributes)),
-    marks: new Map(),
     events: [],
     texts: {},
     isOpen: false,

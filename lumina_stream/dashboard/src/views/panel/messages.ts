@@ -31,8 +31,6 @@ export type Channel = "input" | "output" | "reasoning" | "tool";
 
 export type Said = {
   attributes: ReadonlyMap<string, unknown>;
-  /** What was done to values on the way, by path. */
-  marks: ReadonlyMap<string, string>;
   events: readonly { name: string; attributes: Readonly<Record<string, unknown>> }[];
   texts: Readonly<Partial<Record<Channel, string>>>;
   isOpen: boolean;

@@ -1,0 +1,63 @@
+// What a page says when it has nothing to show: one sentence, one action.
+
+import type { ComponentChildren } from "preact";
+
+import { Copy } from "./copy";
+
+/** `action` is the one thing that helps. */
+export function Notice({ title, children, action }: {
+  title: string;
+  children?: ComponentChildren;
+  action?: ComponentChildren;
+}) {
+  return (
+    <div class="notice">
+      <h2>{title}</h2>
+      {children && <p class="muted">{children}</p>}
+      {action}
+    </div>
+  );
+}
+
+/** The page of a relay that has seen no trace: three lines get the first one in. */
+export function FirstTrace() {
+  const relay = relayAddress();
+  const lines = [
+    "import lumina_stream as lumina",
+    `lumina.init(service_name="my-app", endpoint="${relay}")`,
+    'with lumina.trace("hello", question="Does it work?"): print("traced")',
+  ];
+  return (
+    <div class="notice first">
+      <h2>Waiting for the first trace</h2>
+      <p class="muted">Three lines of Python get it here:</p>
+      <div class="snippet">
+        <pre tabIndex={0} aria-label="Three lines of Python">
+          {lines.map((line) => (
+            <code key={line}>{`${line}\n`}</code>
+          ))}
+        </pre>
+        <Copy text={() => `${lines.join("\n")}\n`} label="the three lines" />
+      </div>
+      <p class="muted">A program of yours that calls models, as it is, or any with OpenTelemetry:</p>
+      <Line text={`lumina-stream run --instrument --url ${relay} -- python app.py`} label="the command" />
+      <Line text={`OTEL_EXPORTER_OTLP_ENDPOINT=${relay}`} label="the variable" />
+    </div>
+  );
+}
+
+function Line({ text, label }: { text: string; label: string }) {
+  return (
+    <div class="snippet">
+      <pre tabIndex={0} aria-label={label}>
+        <code>{text}</code>
+      </pre>
+      <Copy text={() => text} label={label} />
+    </div>
+  );
+}
+
+/** The address that this page came from, as programs reach the relay: also below a proxy's path. */
+function relayAddress(): string {
+  return new URL(".", location.href).href.replace(/\/$/, "");
+}

@@ -1,0 +1,94 @@
+// The first page: what runs now, how it goes, and every trace, newest first.
+
+import { useEffect, useMemo, useState } from "preact/hooks";
+
+import { parse } from "../model/filter";
+import { LiveList } from "../net/list";
+import { useAtom } from "../state/atom";
+import { go } from "../state/route";
+import { useConnection } from "./connection";
+import { FirstTrace, Notice } from "./empty";
+import { Rates } from "./rates";
+import { Running } from "./running";
+import { TraceTable } from "./table";
+import { TokenForm } from "./token";
+
+export function ListPage({ q }: { q: string }) {
+  const [list] = useState(() => new LiveList());
+  useEffect(() => () => list.close(), [list]);
+  useEffect(() => list.setFilter(parse(q).filter), [list, q]);
+  useConnection(list);
+  const status = useAtom(list.status);
+  useEffect(() => {
+    document.title = q ? `${q} – lumina-stream` : "lumina-stream";
+  }, [q]);
+  if (status === "refused") return <TokenForm />;
+  return (
+    <main class="list-page">
+      <h1 class="visually-hidden">Traces</h1>
+      <Lost list={list} />
+      <Rates list={list} />
+      <Running list={list} />
+      <Traces list={list} q={q} />
+    </main>
+  );
+}
+
+function Traces({ list, q }: { list: LiveList; q: string }) {
+  const traces = useAtom(list.traces);
+  const status = useAtom(list.status);
+  const { errors } = useMemo(() => parse(q), [q]);
+  if (traces.length > 0) return <TraceTable list={list} traces={traces} />;
+  if (status === "loading") return <Connecting />;
+  if (errors.length > 0) return <Nothing title="The filter cannot be read." text={errors[0].message} />;
+  if (q) return <Nothing title="No trace matches." text={q} />;
+  return <FirstTrace />;
+}
+
+function Nothing({ title, text }: { title: string; text: string }) {
+  const clear = () => go({ page: "list", q: "" });
+  return (
+    <Notice
+      title={title}
+      action={
+        <button type="button" class="bordered" onClick={clear}>
+          Show all traces
+        </button>
+      }
+    >
+      <code>{text}</code>
+    </Notice>
+  );
+}
+
+/** A page that is there at once says nothing; a slow one says what it waits for. */
+const PATIENCE_MS = 300;
+
+function Connecting() {
+  const [isLate, setLate] = useState(false);
+  useEffect(() => {
+    const timer = setTimeout(() => setLate(true), PATIENCE_MS);
+    return () => clearTimeout(timer);
+  }, []);
+  return isLate ? <Notice title="Connecting to the relay…" /> : <div class="notice" />;
+}
+
+/** What a page shows that has lost its relay: since when it stands still. */
+function Lost({ list }: { list: LiveList }) {
+  const status = useAtom(list.status);
+  const [since, setSince] = useState("");
+  useEffect(() => {
+    setSince(status === "reconnecting" ? new Date().toLocaleTimeString("en-GB") : "");
+  }, [status]);
+  if (!since) return null;
+  return (
+    <div class="strip" role="status">
+      <span>
+        The relay does not answer since {since}; this page goes on by itself when it does.
+      </span>
+      <button type="button" class="bordered" onClick={() => location.reload()}>
+        Reload
+      </button>
+    </div>
+  );
+}

@@ -1,0 +1,98 @@
+// The attributes of a span: sorted, searchable, typed, copyable; long ones folded.
+
+import { useMemo, useState } from "preact/hooks";
+
+import { count } from "../../model/format";
+import type { Detail, Value } from "../../model/detail";
+import { Copy } from "../copy";
+import { Blocks } from "./blocks";
+import { Folded } from "./fold";
+import { asItIs, marksOf, shown as read } from "./values";
+
+/** So many are found by looking. */
+const SEARCHED_FROM = 12;
+
+export function Attributes({ detail }: { detail: Detail | undefined }) {
+  const [wanted, setWanted] = useState("");
+  const entries = useMemo(() => sorted(detail?.values ?? new Map<string, Value>()), [detail, detail?.version]);
+  const words = wanted.trim().toLowerCase();
+  const found = words ? entries.filter((entry) => holds(entry, words)) : entries;
+  if (!detail?.complete && entries.length === 0) return <p class="muted part-note">Loading…</p>;
+  if (entries.length === 0) return <p class="muted part-note">This span has no attributes.</p>;
+  return (
+    <>
+      {entries.length >= SEARCHED_FROM && (
+        <div class="part-search">
+          <input
+            type="text"
+            placeholder="Find in names and values"
+            aria-label="Find attributes"
+            value={wanted}
+            onInput={(event) => setWanted(event.currentTarget.value)}
+            onKeyDown={(event) => {
+              if (event.key !== "Escape" || !wanted) return;
+              event.stopPropagation();
+              setWanted("");
+            }}
+          />
+          <span class="secondary" role="status">
+            {words ? `${count(found.length)} of ${count(entries.length)}` : ""}
+          </span>
+        </div>
+      )}
+      <ul class="attributes" aria-label="Attributes">
+        <Blocks
+          items={found}
+          estimate={27}
+          scroller=".panel-body"
+          render={([key, { value, marks }]) => <Attribute key={key} name={key} value={value} marks={marks} />}
+        />
+      </ul>
+      {found.length === 0 && <p class="muted part-note">No attribute holds that.</p>}
+    </>
+  );
+}
+
+type Entry = readonly [string, Value];
+
+function sorted(values: ReadonlyMap<string, Value>): Entry[] {
+  return [...values].sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
+function holds([key, { value }]: Entry, words: string): boolean {
+  return key.toLowerCase().includes(words) || asItIs(value).toLowerCase().includes(words);
+}
+
+/** One name with its value. Also of events and links. */
+export function Attribute({ name, value, marks }: {
+  name: string;
+  value: unknown;
+  marks?: Readonly<Record<string, string>> | null;
+}) {
+  const [isRaw, setRaw] = useState(false);
+  const { type, text, pretty } = read(value);
+  const said = marks ? marksOf(name, new Map(Object.entries(marks))) : [];
+  const isBlock = type === "json" || text.includes("\n");
+  return (
+    <li class={`attribute ${isBlock ? "block" : ""}`}>
+      <span class="attribute-name mono" dir="auto">
+        {name}
+      </span>
+      <span class="attribute-value mono">
+        {text === "" ? <span class="muted">empty</span> : <Folded text={isRaw ? asItIs(value) : text} />}
+        {pretty && (
+          <button type="button" class="link" aria-pressed={isRaw} onClick={() => setRaw(!isRaw)}>
+            As it came
+          </button>
+        )}
+        {said.map(([path, mark]) => (
+          <span key={path} class="mark" dir="auto">
+            {path ? `${path}: ${mark}` : mark}
+          </span>
+        ))}
+      </span>
+      <span class="attribute-type secondary">{type}</span>
+      <Copy text={() => asItIs(value)} label={name} />
+    </li>
+  );
+}
