@@ -39,8 +39,9 @@ export function FirstTrace() {
         </pre>
         <Copy text={() => `${lines.join("\n")}\n`} label="the three lines" />
       </div>
-      <p class="muted">A program of yours that calls models, as it is, or any with OpenTelemetry:</p>
+      <p class="muted">Or run a program of yours as it is, and see the models and tools that it calls:</p>
       <Line text={`lumina-stream run --instrument --url ${relay} -- python app.py`} label="the command" />
+      <p class="muted">Or point any program with OpenTelemetry here:</p>
       <Line text={`OTEL_EXPORTER_OTLP_ENDPOINT=${relay}`} label="the variable" />
     </div>
   );

@@ -1,29 +1,19 @@
 // The shape of a state: shape first, colour second. ok has none, so that what is wrong stands out.
 
-const LABELS: Record<string, string> = {
-  running: "running",
-  ok: "ok",
-  error: "error",
-  cancelled: "cancelled",
-  abandoned: "abandoned",
-  interrupted: "interrupted",
-  unended: "unended",
-  missing: "missing",
-  silent: "silent",
-};
+import { KIND_GROUPS, kindGroup } from "../model/kinds";
+import type { State } from "../model/wire";
 
-/** Draw a state in a 12 px square. `label`: what it is called for those who do not see it. */
-export function Glyph({ state, label }: { state: string; label?: string }) {
-  const name = label ?? LABELS[state] ?? state;
+/** Draw a state (or "silent") in a 12 px square. `label`: what those hear who do not see it. */
+export function Glyph({ state, label }: { state: State | "silent"; label?: string }) {
   if (state === "ok" && label === undefined) return <span class="visually-hidden">ok</span>;
   return (
-    <svg class={`glyph glyph-${LABELS[state] ? state : "other"}`} viewBox="0 0 12 12" role="img" aria-label={name}>
+    <svg class={`glyph glyph-${state}`} viewBox="0 0 12 12" role="img" aria-label={label ?? state}>
       {shape(state)}
     </svg>
   );
 }
 
-function shape(state: string) {
+function shape(state: State | "silent") {
   switch (state) {
     case "running":
       return <circle cx="6" cy="6" r="4" fill="currentColor" />;
@@ -50,17 +40,7 @@ function shape(state: string) {
   }
 }
 
-const KINDS: Record<string, string> = {
-  llm: "llm",
-  retrieval: "retrieval",
-  embedding: "retrieval",
-  rerank: "retrieval",
-  tool: "tool",
-  agent: "agent",
-  task: "agent",
-};
-
 /** Return the CSS variable of a kind's colour. */
 export function kindColour(kind: string | null | undefined): string {
-  return `var(--kind-${KINDS[kind ?? ""] ?? "other"})`;
+  return `var(--kind-${KIND_GROUPS[kindGroup(kind ?? "")]})`;
 }

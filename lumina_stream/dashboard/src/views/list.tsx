@@ -26,11 +26,29 @@ export function ListPage({ q }: { q: string }) {
   return (
     <main class="list-page">
       <h1 class="visually-hidden">Traces</h1>
-      <Lost list={list} />
-      <Rates list={list} />
-      <Running list={list} />
-      <Traces list={list} q={q} />
+      <Content list={list} q={q} />
     </main>
+  );
+}
+
+function Content({ list, q }: { list: LiveList; q: string }) {
+  const status = useAtom(list.status);
+  const isBlank = useAtom(list.traces).length === 0 && !q;
+  const isStill = useAtom(list.running).total === 0;
+  if (isBlank && isStill && status === "loading") return <Connecting />;
+  return (
+    <>
+      <Lost list={list} />
+      {isBlank && isStill ? (
+        <FirstTrace />
+      ) : (
+        <>
+          <Rates list={list} />
+          <Running list={list} />
+          <Traces list={list} q={q} />
+        </>
+      )}
+    </>
   );
 }
 
@@ -39,10 +57,9 @@ function Traces({ list, q }: { list: LiveList; q: string }) {
   const status = useAtom(list.status);
   const { errors } = useMemo(() => parse(q), [q]);
   if (traces.length > 0) return <TraceTable list={list} traces={traces} />;
-  if (status === "loading") return <Connecting />;
   if (errors.length > 0) return <Nothing title="The filter cannot be read." text={errors[0].message} />;
-  if (q) return <Nothing title="No trace matches." text={q} />;
-  return <FirstTrace />;
+  if (q && status !== "loading") return <Nothing title="No trace matches." text={q} />;
+  return <div class="notice" />;
 }
 
 function Nothing({ title, text }: { title: string; text: string }) {

@@ -16,7 +16,7 @@ const COLUMNS = [
   ["service", "Service"],
   ["duration", "Duration"],
   ["spans", "Spans"],
-  ["mini", "Course"],
+  ["mini", "Timeline"],
   ["tokens", "Tokens"],
   ["cost", "Cost"],
   ["preview", "Input"],

@@ -45,7 +45,7 @@ export function Running({ list }: { list: LiveList }) {
         <span class="muted">{total > 0 ? count(total) : ""}</span>
         {order.length > FEW && (
           <button type="button" class="link" aria-expanded={isAll} onClick={() => setAll(!isAll)}>
-            {isAll ? "Show the longest" : `Show ${spans.length < total ? `the first ${spans.length}` : "all"}`}
+            {isAll ? "Show fewer" : `Show ${count(order.length)}`}
           </button>
         )}
       </div>
@@ -114,6 +114,7 @@ function Lasting({ span, list, longest }: { span: OpenSpan; list: LiveList; long
     <span ref={bar} class="lasting" style={{ "--kind": kindColour(span.kind) }} aria-hidden="true">
       <span class="lasting-bar" />
       <span ref={ticks} class="lasting-alive" />
+      <span class="lasting-now" />
     </span>
   );
 }

@@ -159,6 +159,9 @@ test("hostile and broken values are text, or nothing", () => {
   expect(read({ "gen_ai.input.messages": [{ role: markup, content: markup }] })).toEqual([
     [markup, [text(markup)]],
   ]);
+  expect(read({ "gen_ai.input.messages": [{ role: "constructor", content: "x" }] })).toEqual([
+    ["constructor", [text("x")]],
+  ]);
   for (const broken of [null, 5, [], [null], [[]], {}, "[{", '{"messages":5}', [{ parts: 7 }], { parts: {} }]) {
     expect(() => read({ "gen_ai.input.messages": broken, "gen_ai.output.messages": broken })).not.toThrow();
   }

@@ -106,14 +106,14 @@ function longer(kept: string, whole: string): string {
   return whole.length > kept.length && whole.startsWith(kept.slice(0, -HEAD)) ? whole : kept;
 }
 
-const ROLES: Record<string, string> = {
-  model: "assistant",
-  ai: "assistant",
-  chatbot: "assistant",
-  aimessagechunk: "assistant",
-  human: "user",
-  developer: "system",
-};
+const ROLES: ReadonlyMap<string, string> = new Map([
+  ["model", "assistant"],
+  ["ai", "assistant"],
+  ["chatbot", "assistant"],
+  ["aimessagechunk", "assistant"],
+  ["human", "user"],
+  ["developer", "system"],
+]);
 
 function messagesOf(given: unknown, role: string): Message[] {
   const value = parsed(given);
@@ -147,7 +147,7 @@ function messageOf(given: unknown, role: string): Message {
     return message(isResult ? "tool" : role, partOf(given));
   }
   const lower = (spoken || role).toLowerCase();
-  const named = ROLES[lower] ?? lower;
+  const named = ROLES.get(lower) ?? lower;
   let parts: Part[] = [];
   for (const key of ["reasoning_content", "reasoning", "thinking"]) {
     if (typeof given[key] === "string" && given[key]) parts.push({ type: "reasoning", text: given[key] });
