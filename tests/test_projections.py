@@ -31,7 +31,7 @@ from lumina_stream.model.node import start_order
 from lumina_stream.model.record import record_of
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.protocol.frames import Filter
-from lumina_stream.relay import backlog, costs, held, projection_store, projections
+from lumina_stream.relay import backlog, checkpoint, costs, held, projection_store, projections
 from lumina_stream.relay.admission import admit
 from lumina_stream.relay.log import Entry, Epoch
 from lumina_stream.relay.prices import PriceBook
@@ -490,7 +490,7 @@ def test_frames_between_the_steps_of_a_checkpoint(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A checkpoint that others go between is still one, and so is a query in the midst of it."""
-    monkeypatch.setattr(projections, "SLICE", 2)
+    monkeypatch.setattr(checkpoint, "SLICE", 2)
     monkeypatch.setattr(backlog, "SLICE", 2)
     relay.send(*(started(1, n, parent_id=span(1) if n > 1 else None) for n in range(1, 20)))
     relay.send(*(started(n) for n in range(2, 12)))
@@ -780,7 +780,7 @@ def test_any_history(tmp_path_factory: pytest.TempPathFactory, history: list[Any
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(held, "RECENT_TRACES", 1)
         patch.setattr(held, "RECENT_FEWEST", 1)
-        patch.setattr(projections, "SLICE", 1)
+        patch.setattr(checkpoint, "SLICE", 1)
         patch.setattr(backlog, "SLICE", 1)
         relay = Relay(tmp_path_factory.mktemp("history"))
         for at, (kind, number, span_number, parent, producer, then) in enumerate(history):

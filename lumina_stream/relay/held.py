@@ -55,6 +55,10 @@ class Memory:
         self.held: dict[str, Held] = {}
         self.open: dict[str, Held] = {}
         self.recent: OrderedDict[str, Held] = OrderedDict()  # the longest untouched first
+        self.stale: dict[str, Held] = {}
+        """Traces whose summary is to be drawn again."""
+        self.dirty: dict[str, Held] = {}
+        """Traces that changed since the last checkpoint."""
         self.recent_bytes = 0
         self.evicted = 0
         """How many finished traces had to leave."""

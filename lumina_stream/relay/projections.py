@@ -16,7 +16,6 @@ from collections.abc import (
     Generator,
     Iterable,
     Iterator,
-    MutableSequence,
     Sequence,
 )
 from pathlib import Path
@@ -29,27 +28,27 @@ from lumina_stream.model.events import Event, EventsLost, ProducerEvent
 from lumina_stream.model.ids import is_trace_id
 from lumina_stream.model.limits import KIB
 from lumina_stream.model.node import SpanNode, start_order
-from lumina_stream.model.producers import Producer, Producers, Stamp
-from lumina_stream.model.record import SpanRecord, record_of
+from lumina_stream.model.producers import Producers, Stamp
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.protocol.frames import Filter, OpenSpan, TraceSummary
 from lumina_stream.relay import costs
-from lumina_stream.relay.backlog import SLICE, Backlog
+from lumina_stream.relay.backlog import Backlog
+from lumina_stream.relay.checkpoint import Checkpointer
 from lumina_stream.relay.costs import Adder, CostQuery
 from lumina_stream.relay.held import Held, Memory
-from lumina_stream.relay.log import Log, LogUnavailable
+from lumina_stream.relay.log import Log
 from lumina_stream.relay.prices import PriceBook
-from lumina_stream.relay.projection_store import CallPlace, Loss, ProjectionStore, StoreError
+from lumina_stream.relay.projection_store import CallPlace, ProjectionStore, StoreError
 from lumina_stream.relay.read_back import (
     EVENT_BYTES,
     EVENT_COST,
     SPAN_EVENTS,
-    decode_carried,
     encode_carried,
     events_of,
-    read_back,
 )
-from lumina_stream.relay.summaries import TracePage, TraceQuery, is_selected, summarise
+from lumina_stream.relay.restoring import Restorer
+from lumina_stream.relay.settling import Settler
+from lumina_stream.relay.summaries import TracePage, TraceQuery, is_selected
 
 SETTLE_TRACES = 1_000
 """Changed traces after which they are looked at without being asked for, so that finished ones
@@ -115,16 +114,13 @@ class Projections:
         self._log = log
         self._clock = clock
         self._held = self._memory.held
-        self._stale: dict[str, Held] = {}  # whose summary is to be drawn again
-        self._dirty: dict[str, Held] = {}  # changed since the last checkpoint
         self._book = book
-        self._unpriced: dict[str, Held] = {}  # which have calls that changed
-        self._priced: dict[str, set[str]] = {}  # calls that were, since `take_priced`
-        self._backlog = Backlog(store)
+        backlog = self._backlog = Backlog(store)
+        self._settler = Settler(self._memory, backlog, book)
+        self._restorer = Restorer(self._memory, store, backlog, log)
+        self._checkpointer = Checkpointer(self._memory, store, backlog, self._settler, log)
         self._known = store.count
-        self._lost = self._read_back = self._incomplete = 0
-        self._checkpoints = 0
-        self._is_checkpointing = False
+        self._lost = 0
 
     @classmethod
     def open(
@@ -148,12 +144,12 @@ class Projections:
                 store.close(clean=False)
                 raise StoreError("the projections are not of this log")
             projections = cls(store, log, clock, book)
-            projections._load()
+            projections._restorer.load(projections.offset)
         except (StoreError, apsw.Error, msgspec.DecodeError):
             ProjectionStore.remove(folder)
             projections = cls(ProjectionStore.open(folder), log, clock, book)
         if projections.offset + 1 < log.first_offset:
-            projections._restore_carried()
+            projections._known += projections._restorer.load_carried()
             projections.offset = log.first_offset - 1
         return projections
 
@@ -179,7 +175,7 @@ class Projections:
         touched: dict[str, set[str]] = {}
         new: list[str] = []
         if self.forest.producers.get(producer_id) is None:
-            self._recall(self.forest.producers, producer_id)
+            self._restorer.recall(self.forest.producers, producer_id)
         here: dict[str, tuple[Callable[[Event, str, int], tuple[str, ...]], set[str]]] = {}
         trace_id = ""
         take: Callable[[Event, str, int], tuple[str, ...]] = _take_nothing
@@ -210,8 +206,8 @@ class Projections:
                 held.cost += cost
                 held.last_offset = self.offset
                 self._note(trace_id, held, spans, touched)
-        if len(self._stale) >= SETTLE_TRACES:
-            self._settle()
+        if len(self._memory.stale) >= SETTLE_TRACES:
+            self._settler.settle()
         return Applied(touched, tuple(new), self.offset)  # pyright: ignore[reportArgumentType]
 
     def replay(self) -> Iterator[int]:
@@ -239,7 +235,7 @@ class Projections:
 
     def open_producers(self) -> Sequence[str]:
         """Return the producers that have spans open, alive or not: whose leases start anew."""
-        self._settle()
+        self._settler.settle()
         found = {p for held in self._held.values() for p in held.tree.unfinished_producers()}
         return sorted(found)
 
@@ -247,7 +243,7 @@ class Projections:
         """Return a trace's summary as of now, None if the trace is not known."""
         held = self._held.get(trace_id)
         if held is not None:
-            return held.summary or self._summarise(held)
+            return self._settler.summary(held)
         stored = self._backlog.line(trace_id)
         return None if stored is None else stored[0]
 
@@ -259,13 +255,13 @@ class Projections:
         """
         held = self._held.get(trace_id)
         if held is not None:
-            self._price(trace_id, held)
+            self._settler.price(trace_id, held)
             return held.tree
         if self._backlog.line(trace_id) is None:
             return None
         # Producers of its own: those of the forest may be forgotten while a viewer still reads.
         tree = TraceTree(trace_id, Producers())
-        self._read_back_into(tree)
+        self._restorer.read_into(tree, self.offset)
         costs.price(tree, self._book)
         return tree if len(tree) else None
 
@@ -280,7 +276,7 @@ class Projections:
 
     def list(self, query: TraceQuery | None = None) -> TracePage:
         """Return a page of summaries, as of now; raises `QueryError` for what cannot be asked."""
-        self._settle()
+        self._settler.settle()
         self._backlog.flush()
         return self._store.page(query or TraceQuery(), self._clock())
 
@@ -291,7 +287,7 @@ class Projections:
         """
         adder = Adder(query)
         since_ns, until_ns = query.bounds(self._clock())
-        self._settle()
+        self._settler.settle()
         self._backlog.flush()
         place: CallPlace | None = None
         while True:
@@ -305,18 +301,15 @@ class Projections:
     @property
     def wants_prices(self) -> bool:
         """Tell whether calls wait for `PriceBook.load`."""
-        return bool(self._unpriced) and not self._book.is_loaded
+        return self._settler.wants_prices
 
     def take_priced(self) -> dict[str, set[str]]:
         """Price what changed; return the calls that were priced since the last time, by trace."""
-        for trace_id, held in list(self._unpriced.items()):
-            self._price(trace_id, held)
-        priced, self._priced = self._priced, {}
-        return priced
+        return self._settler.take_priced()
 
     def running(self, limit: int) -> tuple[OpenSpans, int]:
         """Return the running spans of all traces, longest-running first, and how many there are."""
-        self._settle()
+        self._settler.settle()
         total = 0
         nodes: list[tuple[SpanNode, str]] = []
         for trace_id, held in self._memory.open.items():
@@ -336,9 +329,9 @@ class Projections:
             recent_bytes=self._memory.recent_bytes,
             lost=self._lost,
             evicted=self._memory.evicted,
-            read_back=self._read_back,
-            incomplete=self._incomplete,
-            checkpoints=self._checkpoints,
+            read_back=self._restorer.read_back,
+            incomplete=self._restorer.incomplete,
+            checkpoints=self._checkpointer.count,
             refused=self._backlog.refused,
             error=self._backlog.error,
         )
@@ -348,9 +341,7 @@ class Projections:
     @property
     def has_changes(self) -> bool:
         """Tell whether a checkpoint would write anything."""
-        return self.offset != self._store.offset or bool(
-            self._dirty or self._backlog.next.producers
-        )
+        return self._checkpointer.is_due(self.offset)
 
     def checkpoint(self) -> None:
         """Write what a restart needs, in one transaction; a failure is told by `statistics`."""
@@ -363,20 +354,14 @@ class Projections:
         Frames may be applied between steps: what is written is then ahead of the offset it is
         written with, and the replay of the difference brings nothing twice.
         """
-        if self._is_checkpointing:
-            return
-        self._is_checkpointing = True
-        try:
-            yield from self._write()
-        finally:
-            self._is_checkpointing = False
+        return self._checkpointer.steps(self.offset)
 
     def prune(self) -> TraceIds:
         """Forget the closed traces of which the log holds nothing any more; return their ids.
 
         To be called after the log's retention.
         """
-        self._settle()
+        self._settler.settle()
         self._backlog.flush()
         first = self._log.first_offset
         try:
@@ -392,7 +377,7 @@ class Projections:
 
     def carry(self) -> bytes:
         """Return the open traces as bytes, for `Log.retain` to keep; `open` takes them back."""
-        self._settle()
+        self._settler.settle()
         trees = [held.tree for held in self._memory.open.values()]
         return encode_carried(self.offset, self.forest.producers, trees)
 
@@ -419,29 +404,13 @@ class Projections:
         return held
 
     def _bring_back(self, trace_id: str, last_offset: int) -> Held:
-        held = self._memory.add(trace_id, last_offset)
-        held.was_stored = True
-        tree = held.tree
-        try:
-            held.cost = self._read_back_into(tree)
-        except LogUnavailable:
-            self._incomplete += 1
-        self.forest.adopt(tree)
-        if trace_id in self._backlog.next.drop:
-            self._backlog.next.drop.discard(trace_id)
-            held.is_kept = True
-            held.dirty.update(node.span_id for node in tree)
-        self._stale[trace_id] = self._dirty[trace_id] = held
-        return held
+        return self._restorer.bring_back(trace_id, last_offset, self.offset)
 
     def _note(
         self, trace_id: str, held: Held, spans: Iterable[str], touched: dict[str, set[str]]
     ) -> None:
         """Note that a frame brought something for a trace, and what it touched there."""
-        held.summary = None
-        self._stale[trace_id] = self._dirty[trace_id] = held
-        if held.tree.changed_calls:
-            self._unpriced[trace_id] = held
+        self._settler.changed(trace_id, held)
         if spans:
             held.dirty.update(spans)
             if trace_id in touched:
@@ -462,7 +431,7 @@ class Projections:
             return
         producers, subject_id = self.forest.producers, event.subject_id
         if producers.get(subject_id) is None:
-            self._recall(producers, subject_id)
+            self._restorer.recall(producers, subject_id)
         service = producers.service(subject_id)
         changed = producers.apply(event, producer_id, seq)
         self._backlog.next.producers.add(subject_id)
@@ -500,178 +469,6 @@ class Projections:
                 summary = msgspec.structs.replace(stored[0], lost=lost)
                 self._backlog.note(summary, offset)
                 touched.setdefault(trace_id, set())
-
-    # --- traces that are not in memory -------------------------------------------------------
-
-    def _read_back_into(self, tree: TraceTree) -> int:
-        self._read_back += 1
-        tree.losses.update(self._backlog.losses(tree.trace_id))
-        return read_back(tree, self._log, self.offset, lambda p: self._recall(tree.producers, p))
-
-    def _recall(self, producers: Producers, producer_id: str) -> None:
-        """Bring back what is known of a producer; one that is not known is alive."""
-        known = self.forest.producers.get(producer_id) or self._store.producer(producer_id)
-        producers.restore(known or Producer(producer_id))
-
-    def _load(self) -> None:
-        """Take over the traces whose spans are in the store."""
-        for trace_id, truncated in list(self._store.kept()):
-            records = list(self._store.records(trace_id))
-            stored = self._store.summary(trace_id)
-            held = self._restore(trace_id, truncated, self._store.losses(trace_id).items(), records)
-            held.last_offset = self.offset if stored is None else stored[1]
-            held.is_kept = held.was_stored = True
-
-    def _restore_carried(self) -> None:
-        """Take over the open traces whose beginning the log holds no longer."""
-        for _, blob in self._log.carried():
-            try:
-                carried = decode_carried(blob)
-            except msgspec.DecodeError:
-                self._incomplete += 1
-                continue
-            for producer in carried.producers:
-                self.forest.producers.restore(producer)
-                self._backlog.next.producers.add(producer.producer_id)
-            for trace in carried.traces:
-                trace_id = trace.trace_id
-                if trace_id not in self._held and self._backlog.line(trace_id) is None:
-                    self._known += 1
-                held = self._restore(trace_id, trace.truncated, trace.losses, trace.records)
-                held.last_offset = max(held.last_offset, carried.offset)
-                held.dirty.update(node.span_id for node in held.tree)
-                self._dirty[trace_id] = held
-                for stamp, loss in trace.losses:
-                    self._backlog.note_loss(trace_id, stamp, carried.offset, loss)
-
-    def _restore(
-        self,
-        trace_id: str,
-        truncated: dict[str, int],
-        losses: Iterable[tuple[Stamp, Loss]],
-        records: Iterable[SpanRecord],
-    ) -> Held:
-        held = self._memory.add(trace_id)
-        tree = held.tree
-        for record in records:
-            tree.restore(record)
-            held.cost += 3 * (EVENT_COST + EVENT_BYTES)
-        for what, count in truncated.items():
-            tree.truncated[what] = max(count, tree.truncated.get(what, 0))
-        tree.losses.update(losses)
-        for node in tree:
-            if node.start is not None and self.forest.producers.get(node.start[1]) is None:
-                self._recall(self.forest.producers, node.start[1])
-        self.forest.adopt(tree)
-        self._stale[trace_id] = held
-        return held
-
-    # --- looking at what changed -------------------------------------------------------------
-
-    def _price(self, trace_id: str, held: Held) -> None:
-        """Price the calls of a trace that changed, as far as that is possible now."""
-        if not held.tree.changed_calls:
-            self._unpriced.pop(trace_id, None)
-            return
-        touched, is_done = costs.price(held.tree, self._book)
-        if touched:
-            held.summary = None
-            self._stale[trace_id] = held
-            self._priced.setdefault(trace_id, set()).update(touched)
-        if is_done or self._held.get(trace_id) is not held:
-            self._unpriced.pop(trace_id, None)
-        else:
-            self._unpriced[trace_id] = held
-
-    def _summarise(self, held: Held) -> TraceSummary:
-        self._price(held.tree.trace_id, held)
-        summary = held.summary = summarise(held.tree)
-        self._backlog.note(summary, held.last_offset)
-        return summary
-
-    def _settle(self) -> None:
-        """Look at the traces that changed: draw their summaries, and let the finished leave."""
-        if not self._stale:
-            return
-        for trace_id, held in list(self._stale.items()):
-            self._price(trace_id, held)
-            summary = held.summary or self._summarise(held)
-            self._backlog.note_calls(trace_id, costs.rows_of(held.tree))
-            self._memory.place(trace_id, held, is_open=summary.open > 0)
-        self._stale.clear()
-        for trace_id, held in self._memory.evict():
-            unfinished = tuple(held.tree.unfinished_producers())
-            if unfinished or held.was_stored:
-                self._backlog.next.unfinished[trace_id] = unfinished
-            if held.is_kept:
-                self._backlog.next.drop.add(trace_id)
-
-    # --- writing -----------------------------------------------------------------------------
-
-    def _write(self) -> Iterator[None]:
-        if self.wants_prices:
-            self._book.load()  # what leaves the memory without a price would never get one
-        self._settle()
-        backlog, offset, refused = self._backlog, self.offset, self._backlog.refused
-        dirty, self._dirty = self._dirty, {}
-        batch = backlog.next
-        undo: list[tuple[Held, set[str], bool]] = []
-        try:
-            # Written before the first pause: a lookup would miss it in between.
-            backlog.write_batch(batch, self.forest.producers)
-            while backlog.refused == refused and backlog.flush_some():
-                yield
-            for trace_id, held in dirty.items():
-                if backlog.refused == refused and self._held.get(trace_id) is held:
-                    yield from self._keep(trace_id, held, undo)
-            if backlog.refused == refused:
-                backlog.commit(offset, self._log.epoch.id)
-                self._checkpoints += 1
-                self._forget_producers()
-                return
-        except apsw.Error as error:
-            backlog.refuse(error)
-        # A query's write failed meanwhile, or one of these: nothing of it is in the file.
-        for held, spans, was_kept in undo:
-            held.dirty |= spans
-            held.is_kept = was_kept
-        self._dirty = {**dirty, **self._dirty}
-        backlog.take_back(batch)
-
-    def _keep(
-        self, trace_id: str, held: Held, undo: MutableSequence[tuple[Held, set[str], bool]]
-    ) -> Iterator[None]:
-        """Write the spans of a trace that changed; all of them, the first time it is open."""
-        if not held.is_kept and trace_id not in self._memory.open:
-            # Nothing runs in it: a restart reads it back from the log, if it is wanted at all.
-            held.dirty.clear()
-            unfinished = held.tree.unfinished_producers()
-            if unfinished or held.was_stored:
-                held.was_stored = True
-                self._store.set_unfinished(trace_id, unfinished)
-            return
-        undo.append((held, held.dirty, held.is_kept))
-        tree, spans = held.tree, held.dirty
-        nodes = list(map(tree.span, spans)) if held.is_kept else list(tree)
-        held.dirty, held.is_kept = set(), True
-        refused = self._backlog.refused
-        for at in range(0, max(1, len(nodes)), SLICE):
-            records = [record_of(node) for node in nodes[at : at + SLICE] if node is not None]
-            self._store.keep(trace_id, tree.truncated, records)
-            yield
-            if self._backlog.refused != refused:
-                return
-
-    def _forget_producers(self) -> None:
-        """Forget the gone producers that no tree in memory speaks of; the store has them."""
-        producers = self.forest.producers
-        for producer in producers.all():
-            if (
-                producer.state != "alive"
-                and producer.producer_id not in self._backlog.next.producers
-                and not self.forest.traces_of(producer.producer_id)
-            ):
-                producers.forget(producer.producer_id)
 
 
 def _take_nothing(event: Event, producer_id: str, seq: int) -> tuple[str, ...]:

@@ -1,0 +1,117 @@
+"""Traces come back into the memory: from the store at a start, from the log when they are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from lumina_stream.model.producers import Producer, Producers, Stamp
+from lumina_stream.model.record import SpanRecord
+from lumina_stream.model.tree import TraceTree
+from lumina_stream.relay.backlog import Backlog
+from lumina_stream.relay.held import Held, Memory
+from lumina_stream.relay.log import Log, LogUnavailable
+from lumina_stream.relay.projection_store import Loss, ProjectionStore
+from lumina_stream.relay.read_back import EVENT_BYTES, EVENT_COST, decode_carried, read_back
+
+
+class Restorer:
+    """Fill the memory from store, backlog and log. Counts are cumulative."""
+
+    def __init__(self, memory: Memory, store: ProjectionStore, backlog: Backlog, log: Log) -> None:
+        self._memory = memory
+        self._store = store
+        self._backlog = backlog
+        self._log = log
+        self.read_back = 0
+        """Trees rebuilt from the log."""
+        self.incomplete = 0
+        """Those of them that could not be read whole."""
+
+    def load(self, offset: int) -> None:
+        """Take over the traces whose spans are in the store, as of `offset`."""
+        for trace_id, truncated in list(self._store.kept()):
+            records = list(self._store.records(trace_id))
+            stored = self._store.summary(trace_id)
+            held = self._restore(trace_id, truncated, self._store.losses(trace_id).items(), records)
+            held.last_offset = offset if stored is None else stored[1]
+            held.is_kept = held.was_stored = True
+
+    def load_carried(self) -> int:
+        """Take over the open traces whose beginning the log holds no longer; return how many are new."""
+        forest, new = self._memory.forest, 0
+        for _, blob in self._log.carried():
+            try:
+                carried = decode_carried(blob)
+            except msgspec.DecodeError:
+                self.incomplete += 1
+                continue
+            for producer in carried.producers:
+                forest.producers.restore(producer)
+                self._backlog.next.producers.add(producer.producer_id)
+            for trace in carried.traces:
+                trace_id = trace.trace_id
+                if trace_id not in self._memory.held and self._backlog.line(trace_id) is None:
+                    new += 1
+                held = self._restore(trace_id, trace.truncated, trace.losses, trace.records)
+                held.last_offset = max(held.last_offset, carried.offset)
+                held.dirty.update(node.span_id for node in held.tree)
+                self._memory.dirty[trace_id] = held
+                for stamp, loss in trace.losses:
+                    self._backlog.note_loss(trace_id, stamp, carried.offset, loss)
+        return new
+
+    def bring_back(self, trace_id: str, last_offset: int, upto: int) -> Held:
+        """Return a trace that left the memory, read back from the log up to an offset."""
+        held = self._memory.add(trace_id, last_offset)
+        held.was_stored = True
+        tree = held.tree
+        try:
+            held.cost = self.read_into(tree, upto)
+        except LogUnavailable:
+            self.incomplete += 1
+        self._memory.forest.adopt(tree)
+        if trace_id in self._backlog.next.drop:
+            self._backlog.next.drop.discard(trace_id)
+            held.is_kept = True
+            held.dirty.update(node.span_id for node in tree)
+        self._memory.stale[trace_id] = self._memory.dirty[trace_id] = held
+        return held
+
+    def read_into(self, tree: TraceTree, upto: int) -> int:
+        """Read a trace up to an offset into an empty tree; return its estimated bytes.
+
+        Raises `LogUnavailable` if the log cannot be read now.
+        """
+        self.read_back += 1
+        tree.losses.update(self._backlog.losses(tree.trace_id))
+        return read_back(tree, self._log, upto, lambda p: self.recall(tree.producers, p))
+
+    def recall(self, producers: Producers, producer_id: str) -> None:
+        """Bring back what is known of a producer; one that is not known is alive."""
+        known = self._memory.forest.producers.get(producer_id) or self._store.producer(producer_id)
+        producers.restore(known or Producer(producer_id))
+
+    def _restore(
+        self,
+        trace_id: str,
+        truncated: dict[str, int],
+        losses: Iterable[tuple[Stamp, Loss]],
+        records: Iterable[SpanRecord],
+    ) -> Held:
+        forest = self._memory.forest
+        held = self._memory.add(trace_id)
+        tree = held.tree
+        for record in records:
+            tree.restore(record)
+            held.cost += 3 * (EVENT_COST + EVENT_BYTES)
+        for what, count in truncated.items():
+            tree.truncated[what] = max(count, tree.truncated.get(what, 0))
+        tree.losses.update(losses)
+        for node in tree:
+            if node.start is not None and forest.producers.get(node.start[1]) is None:
+                self.recall(forest.producers, node.start[1])
+        forest.adopt(tree)
+        self._memory.stale[trace_id] = held
+        return held

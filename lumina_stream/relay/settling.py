@@ -1,0 +1,86 @@
+"""What is worked out of a trace that changed: its calls' prices, its summary, whether it may leave."""
+
+from __future__ import annotations
+
+from lumina_stream.protocol.frames import TraceSummary
+from lumina_stream.relay import costs
+from lumina_stream.relay.backlog import Backlog
+from lumina_stream.relay.held import Held, Memory
+from lumina_stream.relay.prices import PriceBook
+from lumina_stream.relay.summaries import summarise
+
+
+class Settler:
+    """Look at the traces of a memory that changed."""
+
+    def __init__(self, memory: Memory, backlog: Backlog, book: PriceBook) -> None:
+        self._memory = memory
+        self._backlog = backlog
+        self._book = book
+        self._unpriced: dict[str, Held] = {}  # which have calls that changed
+        self._priced: dict[str, set[str]] = {}  # calls that were, since `take_priced`
+
+    @property
+    def wants_prices(self) -> bool:
+        """Tell whether calls wait for `PriceBook.load`."""
+        return bool(self._unpriced) and not self._book.is_loaded
+
+    def load_prices(self) -> None:
+        """Load the prices if calls wait for them, here and now."""
+        if self.wants_prices:
+            self._book.load()
+
+    def changed(self, trace_id: str, held: Held) -> None:
+        """Note that something came for a trace."""
+        held.summary = None
+        self._memory.stale[trace_id] = self._memory.dirty[trace_id] = held
+        if held.tree.changed_calls:
+            self._unpriced[trace_id] = held
+
+    def take_priced(self) -> dict[str, set[str]]:
+        """Price what changed; return the calls that were priced since the last time, by trace."""
+        for trace_id, held in list(self._unpriced.items()):
+            self.price(trace_id, held)
+        priced, self._priced = self._priced, {}
+        return priced
+
+    def price(self, trace_id: str, held: Held) -> None:
+        """Price the calls of a trace that changed, as far as that is possible now."""
+        if not held.tree.changed_calls:
+            self._unpriced.pop(trace_id, None)
+            return
+        touched, is_done = costs.price(held.tree, self._book)
+        if touched:
+            held.summary = None
+            self._memory.stale[trace_id] = held
+            self._priced.setdefault(trace_id, set()).update(touched)
+        if is_done or self._memory.held.get(trace_id) is not held:
+            self._unpriced.pop(trace_id, None)
+        else:
+            self._unpriced[trace_id] = held
+
+    def summary(self, held: Held) -> TraceSummary:
+        """Return a trace's summary as of now."""
+        if held.summary is None:
+            self.price(held.tree.trace_id, held)
+            held.summary = summarise(held.tree)
+            self._backlog.note(held.summary, held.last_offset)
+        return held.summary
+
+    def settle(self) -> None:
+        """Draw the summaries of what changed, and let the finished traces leave."""
+        memory = self._memory
+        if not memory.stale:
+            return
+        for trace_id, held in list(memory.stale.items()):
+            self.price(trace_id, held)
+            summary = self.summary(held)
+            self._backlog.note_calls(trace_id, costs.rows_of(held.tree))
+            memory.place(trace_id, held, is_open=summary.open > 0)
+        memory.stale.clear()
+        for trace_id, held in memory.evict():
+            unfinished = tuple(held.tree.unfinished_producers())
+            if unfinished or held.was_stored:
+                self._backlog.next.unfinished[trace_id] = unfinished
+            if held.is_kept:
+                self._backlog.next.drop.add(trace_id)
