@@ -1,245 +1,462 @@
 // The tree of one trace, built from facts in any order. The rules are those of model/tree.py, and
-// the shared fixtures hold the two together.
+// the shared fixtures hold the two together. It reads no clock.
 //
 // One trace as columns: a span is its number (0 to count - 1), which stays while the tree lives. The
 // columns are replaced when they grow: read `tree.start[i]`, never keep the array.
 
-import type { Detail } from "./detail";
-import type { Producer } from "./producers";
-import type { Event, LossRecord, OutlineFrame, State, Usage, WireProducer } from "./wire";
+import { NONE } from "./columns";
+import { Detail } from "./detail";
+import type { Change, Stamp } from "./detail";
+import { Outlined } from "./outline";
+import { MOST_SPANS } from "./rules";
+import {
+  EVENT_AFTER_END,
+  HAS_ATTRIBUTES,
+  HAS_ERROR_DETAIL,
+  HAS_EVENTS,
+  HAS_LINKS,
+  HAS_TEXT,
+  MISSING,
+  OUTLINED,
+  RUNNING,
+  STATES,
+  statusCode,
+} from "./states";
+import type { Totals } from "./usage";
+import type {
+  Attributes,
+  Event,
+  Link,
+  Marks,
+  SpanDetail,
+  SpanEnded,
+  SpanStarted,
+  State,
+  TextStreamed,
+  Usage,
+} from "./wire";
 
+export { NONE } from "./columns";
+export type { Producer } from "./producers";
+export { MOST_SPANS, UNKEPT } from "./rules";
+export type { Loss } from "./rules";
+export * from "./states";
+export type { Totals } from "./usage";
 export type { State } from "./wire";
 
-export const NONE = -1;
+/** In larger traces attributes, events and texts are kept of spans whose detail is open only. */
+export const KEEP_DETAILS = 20_000;
 
-/** In the order of `stateCode`. */
-export const STATES = [
-  "running",
-  "ok",
-  "error",
-  "cancelled",
-  "abandoned",
-  "interrupted",
-  "unended",
-  "missing",
-] as const satisfies readonly State[];
-export const RUNNING = 0;
-export const OK = 1;
-export const ERROR = 2;
-export const CANCELLED = 3;
-export const ABANDONED = 4;
-export const INTERRUPTED = 5;
-export const UNENDED = 6;
-export const MISSING = 7;
-
-/** Bits of `flags`. */
-export const REMOTE_PARENT = 1;
-export const HAS_ATTRIBUTES = 2;
-export const HAS_EVENTS = 4;
-export const HAS_TEXT = 8;
-export const HAS_LINKS = 16;
-export const HAS_ERROR_DETAIL = 32;
-
-/** Bits of `conflicts`. */
-export const PARENT_CYCLE = 1;
-export const DUPLICATE_START = 2;
-export const DOUBLE_END = 4;
-export const EVENT_AFTER_END = 8;
-
-export type Loss = {
-  /** ns since the tree's base. */
-  time: number;
-  by: string;
-  seq: number;
-  count: number;
-  reason: string;
-  exact: boolean;
+export type TreeOptions = {
+  maxSpans?: number;
+  /** Of which spans attributes, events and texts are kept; `all` becomes `open` in large traces. */
+  details?: "all" | "open" | "none";
 };
 
-/** Sums over a span and everything below it. */
-export type Totals = {
-  spans: number;
-  open: number;
-  errors: number;
-  input: number;
-  output: number;
-  /** Trillionths of a dollar; null where no call has a price. */
-  cost: number | null;
-  /** Calls that nobody has a price for: they are not in `cost`. */
-  unpriced: number;
-  calls: number;
-};
+export class Tree extends Outlined {
+  private keeps: "all" | "open" | "none";
+  private readonly details = new Map<number, Detail>();
+  private readonly opened = new Set<number>();
+  private standing = { shape: -1, root: NONE };
 
-export class Tree {
-  /** Wall-clock ns of time 0; 0 until something is known. */
-  baseNs = 0;
-  /** Spans known, the missing ones included. */
-  count = 0;
-  /** More than `count` while an outline is still coming. */
-  total = 0;
+  constructor(
+    readonly traceId: string,
+    { maxSpans = MOST_SPANS, details = "all" }: TreeOptions = {},
+  ) {
+    super();
+    this.maxSpans = maxSpans;
+    this.keeps = details;
+  }
 
-  // ns since baseNs. `start` and `end`: NaN where it has not started, not ended. `last`: the last
-  // sign of life that the span itself gave, NaN if at no known time.
-  declare start: Float64Array;
-  declare end: Float64Array;
-  declare last: Float64Array;
-
-  // Edges as attached (a cycle is cut), NONE where there is none. Siblings are in order after `settle`.
-  declare parent: Int32Array;
-  declare firstChild: Int32Array;
-  declare lastChild: Int32Array;
-  declare nextSibling: Int32Array;
-  declare prevSibling: Int32Array;
-  declare childCount: Int32Array;
-
-  /** 0 none, else OK, ERROR, CANCELLED, ABANDONED: what the program said at the end. */
-  declare status: Uint8Array;
-  declare flags: Uint8Array;
-  declare conflicts: Uint8Array;
-  /** Indexes into `strings`; kindOf NONE where there is no kind. */
-  declare nameOf: Int32Array;
-  declare kindOf: Int32Array;
-  /** Indexes into `producers`; NONE while the start is missing. */
-  declare producerOf: Int32Array;
-
-  // What the span's own call adds beyond its children. cost: trillionths of a dollar, NaN: no price;
-  // -1: no call.
-  declare input: Float64Array;
-  declare output: Float64Array;
-  declare cost: Float64Array;
-
-  // Sums over the span and everything below it, right after `settle`.
-  declare allSpans: Int32Array;
-  declare allOpen: Int32Array;
-  declare allErrors: Int32Array;
-  declare allInput: Float64Array;
-  declare allOutput: Float64Array;
-  declare allCost: Float64Array;
-  declare allUnpriced: Int32Array;
-
-  readonly strings: string[] = [""];
-  readonly producers: Producer[] = [];
-  /** Roots are linked by nextSibling too: those that did not start first, then by start. */
-  firstRoot = NONE;
-  lastRoot = NONE;
-  rootCount = 0;
-
-  /** Counts up with every change, resp. every change of structure or of a name. */
-  version = 0;
-  shape = 0;
-
-  startedCount = 0;
-  errorCount = 0;
-  readonly losses: Loss[] = [];
-  readonly truncated: Readonly<Record<string, number>> = {};
-
-  constructor(readonly traceId: string) {}
+  /** A tree of its own that is as this one is now, without the details. */
+  clone(): Tree {
+    const other = new Tree(this.traceId, { details: "none" });
+    other.copy(this);
+    return other;
+  }
 
   // --- reading ---------------------------------------------------------------------------------
 
   /** The span id, 16 hex digits. */
-  id(_i: number): string {
-    throw new Error("to come");
+  id(i: number): string {
+    return this.ids.text(i);
   }
+
   /** The number of a span, NONE if it was never mentioned. */
-  find(_id: string): number {
-    throw new Error("to come");
+  find(id: string): number {
+    const i = this.ids.find(id);
+    return i < this.count ? i : NONE;
   }
+
   name(i: number): string {
     return this.strings[this.nameOf[i]];
   }
+
   kind(i: number): string {
     const kind = this.kindOf[i];
     return kind < 0 ? "" : this.strings[kind];
   }
-  service(_i: number): string {
-    throw new Error("to come");
+
+  service(i: number): string {
+    const by = this.producerOf[i];
+    return by < 0 ? "" : this.producers[by].service;
   }
+
   state(i: number): State {
     return STATES[this.stateCode(i)];
   }
-  stateCode(_i: number): number {
-    throw new Error("to come");
-  }
+
   /** The last sign of life, ns since baseNs: of the producer if it is lost, else of the span. */
-  lastSeen(_i: number): number {
-    throw new Error("to come");
+  lastSeen(i: number): number {
+    const last = this.last[i];
+    if (this.status[i] !== 0 || this.producerOf[i] < 0) return last;
+    const seen = this.producers[this.producerOf[i]].lastSeen;
+    return seen > last || (last !== last && this.isKnown(seen)) ? seen : last;
   }
-  /** The span's parent as its start named it: an id, also where the edge is cut or not kept. */
-  parentId(_i: number): string | null {
-    throw new Error("to come");
-  }
-  /** Spans that are running. */
-  get openCount(): number {
-    throw new Error("to come");
-  }
+
   /** Spans that were named and have not started. */
   get missingCount(): number {
     return this.count - this.startedCount;
   }
+
   get lostCount(): number {
     return this.losses.reduce((sum, loss) => sum + loss.count, 0);
   }
-  /** Spans that started and have not ended: running, interrupted or unended; in no order. */
-  unended(): Int32Array {
-    throw new Error("to come");
-  }
-  /** The span that stands for the trace; NONE while there is none. */
+
+  /** The span that stands for the trace: the root that started first; NONE if there is no span.
+   *
+   *  Where no root started (the parent is in another process, or its start has not come), its first
+   *  child stands for it. */
   get root(): number {
-    throw new Error("to come");
+    if (this.standing.shape !== this.shape) {
+      this.order();
+      this.standing = { shape: this.shape, root: this.findRoot() };
+    }
+    return this.standing.root;
   }
+
   get finished(): boolean {
-    throw new Error("to come");
+    const root = this.root;
+    if (root === NONE || this.openCount > 0) return false;
+    const state = this.stateCode(root);
+    return this.producerOf[root] !== NONE && state !== RUNNING && state !== MISSING;
   }
+
+  /** `running` while anything is open, else what became of the trace. */
   get traceState(): State {
-    throw new Error("to come");
+    if (this.openCount > 0) return "running";
+    const fates = new Set(this.producers.filter((p) => p.unended > 0).map((p) => p.fate));
+    if (fates.has("lost")) return "interrupted";
+    if (fates.has("ended")) return "unended";
+    const root = this.root;
+    return root === NONE ? "missing" : this.state(root);
   }
-  /** When the first span started, the last one ended; absolute ns, 0 while not known. */
+
+  /** When the first span started, absolute ns; 0 while none has. */
   get startNs(): number {
-    throw new Error("to come");
+    this.findBounds();
+    return Number.isFinite(this.firstStart) ? this.firstStart + this.baseNs : 0;
   }
+
+  /** When the last span ended, absolute ns; 0 while none has. */
   get endNs(): number {
-    throw new Error("to come");
+    this.findBounds();
+    return Math.max(0, this.lastEnd + this.baseNs);
   }
+
   /** The last sign of life of the trace, absolute ns. */
   get lastSeenNs(): number {
-    throw new Error("to come");
+    let last = Math.max(0, this.lastSign + this.baseNs);
+    for (const { unended, fate, lastSeen } of this.producers) {
+      if (unended > 0 && fate === "lost") last = Math.max(last, lastSeen + this.baseNs);
+    }
+    return last;
   }
+
   /** Of the producers that have spans here, the root's first. */
   get services(): string[] {
-    throw new Error("to come");
+    const root = this.root;
+    const first = root === NONE ? "" : this.service(root);
+    const others = new Set(this.producers.filter((p) => p.started > 0).map((p) => p.service));
+    others.delete(first);
+    others.delete("");
+    return [...(first ? [first] : []), ...[...others].sort()];
   }
-  /** Sums over a span and everything below it, or over the whole trace. */
-  totals(_i?: number): Totals {
-    throw new Error("to come");
+
+  /** Sums over a span and everything below it, or over the whole trace; as of the last `settle`. */
+  totals(i?: number): Totals {
+    if (i !== undefined) return this.totalsOf(i);
+    const all = { spans: 0, open: 0, errors: 0, input: 0, output: 0, unpriced: 0, calls: 0 };
+    let cost: number | null = null;
+    for (let root = this.firstRoot; root !== NONE; root = this.nextSibling[root]) {
+      const of = this.totalsOf(root);
+      all.spans += of.spans;
+      all.open += of.open;
+      all.errors += of.errors;
+      all.input += of.input;
+      all.output += of.output;
+      all.unpriced += of.unpriced;
+      all.calls += of.calls;
+      if (of.cost !== null) cost = (cost ?? 0) + of.cost;
+    }
+    return { ...all, cost };
   }
-  /** Attributes, events, texts, as far as they are kept: in traces of more than `KEEP_DETAILS`
-   *  spans only of those whose detail is open. */
-  detail(_i: number): Detail | undefined {
-    throw new Error("to come");
+
+  /** In what a span contradicts itself: bits, see `PARENT_CYCLE` and what follows it. */
+  conflictsOf(i: number): number {
+    const detail = this.details.get(i);
+    const isLate = detail !== undefined && detail.lastEvent > this.end[i] + this.slack;
+    return this.conflicts[i] | (isLate ? EVENT_AFTER_END : 0);
+  }
+
+  /** Attributes, events and texts as far as they are kept: see `KEEP_DETAILS` and `keepDetail`. */
+  detail(i: number): Detail | undefined {
+    return this.details.get(i);
   }
 
   // --- writing ---------------------------------------------------------------------------------
 
   /** Put siblings in order and add up, where anything changed. Call it before walking. */
   settle(): void {
-    throw new Error("to come");
+    this.order();
+    if (this.total <= this.count) this.sum(); // else once, when the outline is whole
   }
+
   /** Take in one event of this trace, or of a producer. */
-  apply(_event: Event, _producerId: string, _seq: number): void {
-    throw new Error("to come");
+  apply(event: Event, producerId: string, seq: number): void {
+    const by = this.producer(producerId);
+    const time = this.relative(event.time_ns);
+    switch (event.type) {
+      case "span_started":
+        return this.spanStarted(event, time, by, seq);
+      case "span_ended":
+        return this.spanEnded(event, time, by, seq);
+      case "attribute_set": {
+        const i = this.add(event.span_id);
+        if (i === NONE) return;
+        this.flags[i] |= HAS_ATTRIBUTES;
+        const { key, value, marks = null } = event;
+        const stamp = this.stamp(time, by, seq);
+        this.noted(this.kept(i)?.setValue(key, value, stamp, marks), "attributes");
+        return this.sign(i, time);
+      }
+      case "attributes_set": {
+        const i = this.add(event.span_id);
+        if (i === NONE) return;
+        this.setValues(i, event.attributes, event.marks, this.stamp(time, by, seq));
+        return this.sign(i, time);
+      }
+      case "event_added": {
+        const i = this.add(event.span_id);
+        if (i === NONE) return;
+        this.flags[i] |= HAS_EVENTS;
+        const { name, attributes = {}, marks = null } = event;
+        const detail = this.kept(i);
+        const stamp = this.stamp(time, by, seq);
+        if (detail !== undefined) this.noted(detail.addEvent(name, attributes, stamp, marks), "events");
+        else if (time > this.end[i] + this.slack) this.conflicts[i] |= EVENT_AFTER_END;
+        return this.sign(i, time);
+      }
+      case "text_streamed":
+        return this.textStreamed(event, time, by, seq);
+      case "span_updated": {
+        const i = this.add(event.span_id);
+        if (i === NONE) return;
+        if (event.links) this.addLinks(i, event.links, this.stamp(time, by, seq));
+        if (event.name != null) this.takeName(i, event.name, time, by, seq);
+        return this.sign(i, time);
+      }
+      case "events_lost": {
+        const { by_trace = {}, reason, exact = true } = event;
+        const count = Object.hasOwn(by_trace, this.traceId) ? by_trace[this.traceId] : 0;
+        if (count > 0) this.addLoss({ time, by: producerId, seq, count, reason, exact });
+        return;
+      }
+      case "producer_started": {
+        const subject = this.producers[this.producer(event.subject_id)];
+        if (subject.setService(event.service ?? "", time, producerId, seq)) this.version++;
+        return this.setFate(subject, "alive", NaN, time, producerId, seq);
+      }
+      case "producer_returned": {
+        const subject = this.producers[this.producer(event.subject_id)];
+        return this.setFate(subject, "alive", NaN, time, producerId, seq);
+      }
+      case "producer_lost": {
+        const subject = this.producers[this.producer(event.subject_id)];
+        const seen = event.last_seen_ns - this.baseNs;
+        return this.setFate(subject, "lost", seen, time, producerId, seq);
+      }
+      case "producer_ended": {
+        const subject = this.producers[this.producer(event.subject_id)];
+        return this.setFate(subject, "ended", NaN, time, producerId, seq);
+      }
+    }
   }
-  /** Take in a piece of an outline; pieces of one outline come in order. */
-  restoreOutline(_frame: OutlineFrame): void {
-    throw new Error("to come");
+
+  /** Take in what calls add beyond the spans below them, as the relay works it out. */
+  setUsage(usage: readonly Usage[]): void {
+    for (const [id, input, output, cost] of usage) {
+      const i = this.find(id);
+      if (i !== NONE && this.setShare(i, input, output, cost)) this.version++;
+    }
   }
-  restoreProducers(_producers: readonly WireProducer[]): void {
-    throw new Error("to come");
+
+  /** Keep a span's attributes, events and texts from now on, however large the trace is. */
+  keepDetail(i: number): Detail {
+    this.opened.add(i);
+    return this.begun(i);
   }
-  restoreLosses(_losses: readonly LossRecord[]): void {
-    throw new Error("to come");
+
+  /** Take back `keepDetail`. */
+  dropDetail(i: number): void {
+    this.opened.delete(i);
+    if (this.keeps !== "all") this.details.delete(i);
   }
-  setUsage(_usage: readonly Usage[]): void {
-    throw new Error("to come");
+
+  /** Merge what the relay has of one span, which is all of it. */
+  restoreDetail(found: SpanDetail): void {
+    const i = this.find(found.span_id);
+    const detail = i === NONE ? undefined : this.kept(i);
+    if (detail === undefined) return;
+    for (const [key, value, stamp, marks] of found.attributes) {
+      detail.setValue(key, value, this.stampOf(...stamp), marks);
+    }
+    for (const { time_ns, producer_id, seq, name, attributes = {}, marks = null } of found.events) {
+      detail.addEvent(name, attributes, this.stampOf(time_ns, producer_id, seq), marks);
+    }
+    for (const [channel, index, time_ns, by, seq, text] of found.texts) {
+      detail.addPiece(channel, index, text, this.stampOf(time_ns, by, seq));
+    }
+    detail.restore(found);
+    this.version++;
   }
+
+  // --- one event type each ---------------------------------------------------------------------
+
+  private spanStarted(event: SpanStarted, time: number, by: number, seq: number): void {
+    let i = this.find(event.span_id);
+    const isNew = i === NONE;
+    if (isNew) i = this.create(event.span_id);
+    if (i === NONE) return;
+    const name = this.table.add(event.name);
+    const kind = event.kind == null ? NONE : this.table.add(event.kind);
+    const parent = this.parentNumber(i, event.parent_id);
+    const isRemote = event.remote_parent === true;
+    if (!this.takeStart(i, isNew, time, by, seq, name, kind, parent, isRemote)) return;
+    this.sign(i, time);
+    const { attributes, links, marks } = event;
+    if (attributes || links || marks) {
+      const stamp = this.stamp(time, by, seq);
+      if (attributes || marks) this.setValues(i, attributes ?? {}, marks, stamp);
+      if (links) this.addLinks(i, links, stamp);
+    }
+  }
+
+  private spanEnded(event: SpanEnded, time: number, by: number, seq: number): void {
+    const i = this.add(event.span_id);
+    if (i === NONE) return;
+    if (this.takeEnd(i, time, by, seq, statusCode(event.status))) {
+      if (event.error) this.flags[i] |= HAS_ERROR_DETAIL;
+      else this.flags[i] &= ~HAS_ERROR_DETAIL;
+      if (event.error || this.details.has(i)) this.kept(i)?.setError(event.error ?? null);
+    }
+    if (event.name != null) this.takeName(i, event.name, time, by, seq);
+    if (event.marks) this.kept(i)?.addMarks(event.marks, this.stamp(time, by, seq));
+    this.sign(i, time);
+  }
+
+  private textStreamed(event: TextStreamed, time: number, by: number, seq: number): void {
+    const i = this.add(event.span_id);
+    if (i === NONE) return;
+    this.flags[i] |= HAS_TEXT;
+    const { channel, index, text } = event;
+    this.noted(this.kept(i)?.addPiece(channel, index, text, this.stamp(time, by, seq)), "text");
+    this.sign(i, time);
+  }
+
+  // --- details ---------------------------------------------------------------------------------
+
+  /** The detail of a span if it is to be kept. */
+  private kept(i: number): Detail | undefined {
+    if (this.keeps === "all") {
+      if (this.count > KEEP_DETAILS) {
+        this.keeps = "open";
+        for (const known of [...this.details.keys()]) {
+          if (!this.opened.has(known)) this.details.delete(known);
+        }
+      } else return this.begun(i);
+    }
+    return this.opened.has(i) ? this.begun(i) : undefined;
+  }
+
+  private begun(i: number): Detail {
+    let detail = this.details.get(i);
+    if (detail === undefined) {
+      detail = new Detail();
+      // Whatever was said of the span, and could not be told from flags, is still to come.
+      detail.complete = this.keeps === "all" && (this.flags[i] & OUTLINED) === 0;
+      this.details.set(i, detail);
+    } else if (detail.complete && (this.flags[i] & OUTLINED) !== 0) detail.complete = false;
+    return detail;
+  }
+
+  private setValues(i: number, values: Attributes, marks: Marks | null | undefined, stamp: Stamp): void {
+    const detail = this.kept(i);
+    if (marks) detail?.addMarks(marks, stamp);
+    for (const key in values) {
+      if (!Object.hasOwn(values, key)) continue;
+      this.flags[i] |= HAS_ATTRIBUTES;
+      if (detail === undefined) return;
+      this.noted(detail.setValue(key, values[key], stamp, marksOf(key, marks)), "attributes");
+    }
+  }
+
+  private addLinks(i: number, links: readonly Link[], stamp: Stamp): void {
+    if (links.length === 0) return;
+    this.flags[i] |= HAS_LINKS;
+    const detail = this.kept(i);
+    if (detail === undefined) return;
+    for (let index = 0; index < links.length; index++) {
+      const change = detail.addLink(index, links[index], stamp);
+      this.noted(change, "links");
+      if (change === "full") return;
+    }
+  }
+
+  private noted(change: Change | undefined, what: string): void {
+    if (change === "full") this.truncate(what);
+  }
+
+  private stamp(time: number, by: number, seq: number): Stamp {
+    const { id, imported } = this.producers[by];
+    return { time, by: id, seq, imported };
+  }
+
+  private stampOf(timeNs: number, by: string, seq: number): Stamp {
+    return this.stamp(this.relative(timeNs), this.producer(by), seq);
+  }
+
+  private findRoot(): number {
+    let root = this.firstRoot;
+    // Those that have not started come first among the roots.
+    let best = NONE;
+    let least = NONE;
+    for (; root !== NONE; root = this.nextSibling[root]) {
+      if (this.producerOf[root] !== NONE) return root;
+      if (least === NONE || this.ids.compare(root, least) < 0) least = root;
+      let child = this.firstChild[root];
+      while (child !== NONE && this.producerOf[child] === NONE) child = this.nextSibling[child];
+      if (child !== NONE && (best === NONE || this.compare(child, best) < 0)) best = child;
+    }
+    return best === NONE ? least : best;
+  }
+}
+
+/** What was done to one attribute's value and the values in it. */
+function marksOf(key: string, marks: Marks | null | undefined): Marks | null {
+  if (!marks) return null;
+  const own = Object.entries(marks).filter(
+    ([path]) => path === key || path.startsWith(`${key}.`) || path.startsWith(`${key}[`),
+  );
+  return own.length ? Object.fromEntries(own) : null;
 }

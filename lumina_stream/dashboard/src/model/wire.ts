@@ -242,7 +242,8 @@ export type Rates = {
   traces: number;
   traces_per_min: number;
   errors: number;
-  error_share: number | null;
+  /** 0 to 1; 0 where no trace was. */
+  error_share: number;
   p50_ns: number | null;
   p95_ns: number | null;
   running: number;

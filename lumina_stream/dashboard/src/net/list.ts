@@ -5,6 +5,8 @@ import type { OpenSpan, Rates, TraceSummary } from "../model/wire";
 import { Atom } from "../state/atom";
 import type { LinkStatus } from "./connection";
 
+export type { OpenSpan, Rates, TraceSummary };
+
 export class LiveList {
   /** Newest first; those that match the filter. */
   readonly traces = new Atom<readonly TraceSummary[]>([]);
