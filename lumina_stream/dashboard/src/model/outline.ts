@@ -16,18 +16,13 @@ class Pieces {
   /** Our number of each of its strings as a name, and as a producer; NONE until it was needed. */
   readonly names: number[] = [];
   readonly producers: number[] = [];
-  /** Our number of each of its spans. */
-  readonly spans: Int32Array;
+  /** Our number of each of its spans that is here; NONE: there was no room for it. */
+  readonly spans: number[] = [];
   /** Its number of a parent that is in a later piece -> what is to be done when that is here. */
   readonly waiting = new Map<number, (() => void)[]>();
 
-  constructor(
-    total: number,
-    /** What to add to its times. */
-    readonly shift: number,
-  ) {
-    this.spans = new Int32Array(total).fill(NONE);
-  }
+  /** `shift`: what to add to its times. */
+  constructor(readonly shift: number) {}
 }
 
 export abstract class Outlined extends Rules {
@@ -41,13 +36,8 @@ export abstract class Outlined extends Rules {
     const pieces = this.pieces;
     if (pieces === null) return;
     for (const text of frame.strings) pieces.strings.push(text);
-    for (const [id, state, service, seen, stamp, named] of frame.producers) {
-      const producer = this.producers[this.producer(id)];
-      if (named) producer.setService(service, ...this.relativeStamp(named));
-      else if (!producer.service) producer.service = service;
-      const lastSeen = seen === null || state !== "lost" ? NaN : seen + pieces.shift;
-      if (stamp) this.setFate(producer, state, lastSeen, ...this.relativeStamp(stamp));
-    }
+    this.restoreProducers(frame.producers);
+    this.total = Math.max(frame.total, this.count);
     const before = this.count;
     const length = frame.parents.length;
     // Ids first: parents may stand behind their children.
@@ -62,7 +52,7 @@ export abstract class Outlined extends Rules {
     this.takeSparse(frame, pieces);
     this.version++;
     this.shape++;
-    if (!frame.done && frame.at + length < frame.total) return;
+    if (!frame.done) return;
     for (const number of [...pieces.waiting.keys()]) this.arrived(pieces, number);
     this.pieces = null;
     this.total = this.count;
@@ -92,8 +82,7 @@ export abstract class Outlined extends Rules {
     this.expectRounding();
     this.ids.reserve(frame.total);
     this.reserve(frame.total);
-    this.total = Math.max(frame.total, this.count);
-    this.pieces = new Pieces(frame.total, frame.base_ns - this.baseNs);
+    this.pieces = new Pieces(frame.base_ns - this.baseNs);
     this.neglect();
   }
 
@@ -121,7 +110,12 @@ export abstract class Outlined extends Rules {
     const number = frame.parents[k];
     const parent = this.parentOf(pieces, number);
     this.takeItsStart(frame, pieces, k, i, true, parent === null ? NONE : parent);
-    if (parent === null) this.wait(pieces, number, () => this.redeclare(i, pieces.spans[number]));
+    if (parent !== null) return;
+    this.wait(pieces, number, () => {
+      const late = this.parentOf(pieces, number);
+      // Unless a later start said otherwise meanwhile.
+      if (late !== null && this.declared[i] === NONE) this.redeclare(i, late);
+    });
   }
 
   /** Take in a span that was known before. */
@@ -176,18 +170,18 @@ export abstract class Outlined extends Rules {
     for (const [number, [time, by, seq]] of Object.entries(frame.named ?? {})) {
       const i = pieces.spans[Number(number)];
       const name = pieces.strings[frame.names[Number(number) - frame.at]];
-      if (i === NONE || name === undefined) continue;
+      if (i === undefined || i === NONE || name === undefined) continue;
       this.takeName(i, name, time + pieces.shift, this.producerNumber(pieces, by), seq);
     }
     for (const [number, conflicts] of Object.entries(frame.conflicts ?? {})) {
       const i = pieces.spans[Number(number)];
-      for (const conflict of i === NONE ? [] : conflicts) {
+      for (const conflict of i === undefined || i === NONE ? [] : conflicts) {
         // That there is a cycle follows from the declared parents.
         this.conflicts[i] |= (CONFLICTS.get(conflict) ?? 0) & ~PARENT_CYCLE;
       }
     }
     for (const [number, input, output, cost] of frame.usage ?? []) {
-      if (pieces.spans[number] !== NONE) this.setShare(pieces.spans[number], input, output, cost);
+      if (pieces.spans[number] >= 0) this.setShare(pieces.spans[number], input, output, cost);
     }
     this.restoreLosses(frame.losses ?? []);
     for (const [what, count] of Object.entries(frame.truncated ?? {})) {
@@ -200,7 +194,7 @@ export abstract class Outlined extends Rules {
     if (number === ROOT) return NONE;
     if (number < 0) return UNKEPT;
     const parent = pieces.spans[number];
-    return parent === undefined ? UNKEPT : parent === NONE ? null : parent;
+    return parent === undefined ? null : parent === NONE ? UNKEPT : parent;
   }
 
   private wait(pieces: Pieces, number: number, then: () => void): void {

@@ -116,17 +116,22 @@ export type SubscribedFrame = {
   offset: number;
   relay_ns?: number;
 };
-/** A piece of one tree, columns of spans; see docs/protocol.md. */
+/** A piece of a trace's outline: spans by number, from `at` on, field by field. Times are ns since
+ *  `base_ns`; -1 stands for none in columns of numbers. A piece may be newer than `offset`. */
 export type OutlineFrame = {
   type: "outline";
   offset: number;
   trace_id: string;
   base_ns: number;
+  /** How many spans there are; may grow from piece to piece. */
   total: number;
   at: number;
+  /** Those that are new: numbers of strings count over all pieces. */
   strings: readonly string[];
-  producers: readonly OutlineProducer[];
+  producers: readonly WireProducer[];
+  /** 16 digits a span. */
   ids: string;
+  /** As the starts named them, by number; -2: one that is not kept. */
   parents: readonly number[];
   names: readonly number[];
   kinds: readonly number[];
@@ -137,8 +142,9 @@ export type OutlineFrame = {
   end_by: readonly number[];
   end_seq: readonly number[];
   statuses: readonly number[];
-  lasts: readonly number[];
+  lasts: readonly (number | null)[];
   flags: readonly number[];
+  /** The stamp of a name that is not the start's, by number: [ns, string, seq]. */
   named?: Readonly<Record<string, readonly [number, number, number]>>;
   conflicts?: Readonly<Record<string, readonly string[]>>;
   usage?: readonly (readonly [number, number, number, number | null])[];
@@ -146,14 +152,6 @@ export type OutlineFrame = {
   truncated?: Readonly<Record<string, number>>;
   done?: boolean;
 };
-export type OutlineProducer = readonly [
-  id: string,
-  state: "alive" | "lost" | "ended",
-  service: string,
-  lastSeen: number | null,
-  stamp?: WireStamp | null,
-  named?: WireStamp | null,
-];
 export type SnapshotFrame = {
   type: "snapshot";
   offset: number;
