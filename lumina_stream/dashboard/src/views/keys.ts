@@ -16,7 +16,7 @@ export const LIST_KEYS: readonly KeyGroup[] = [
     keys: [
       [["/"], "Filter"],
       [["↑", "↓"], "The trace above or below"],
-      [["Page ↑", "Page ↓"], "A screen up or down"],
+      [["PgUp", "PgDn"], "A screen up or down"],
       [["Home", "End"], "The first or last one"],
       [["Enter"], "Open the trace"],
       [["n"], "Show the new ones"],

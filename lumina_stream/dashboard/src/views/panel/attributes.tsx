@@ -40,14 +40,13 @@ export function Attributes({ detail }: { detail: Detail | undefined }) {
           </span>
         </div>
       )}
-      <ul class="attributes" aria-label="Attributes">
-        <Blocks
-          items={found}
-          estimate={27}
-          scroller=".panel-body"
-          render={([key, { value, marks }]) => <Attribute key={key} name={key} value={value} marks={marks} />}
-        />
-      </ul>
+      <Blocks
+        items={found}
+        estimate={27}
+        label="Attributes"
+        list="attributes"
+        render={([key, { value, marks }]) => <Attribute key={key} name={key} value={value} marks={marks} />}
+      />
       {found.length === 0 && <p class="muted part-note">No attribute holds that.</p>}
     </>
   );

@@ -23,7 +23,6 @@ export function Conversation({ said }: { said: Said }) {
       <Blocks
         items={said.messages}
         estimate={96}
-        scroller=".panel-body"
         render={(message, place) => <MessageView key={place} message={message} />}
       />
       {isLive && !isFollowing && (

@@ -31,16 +31,15 @@ export function Events({ shown }: { shown: Shown }) {
           <rect key={place} x={place} y="1" width="0.6" height="14" class={isWrong ? "events-wrong" : "events-mark"} />
         ))}
       </svg>
-      <ul class="events" aria-label="Events">
-        <Blocks
-          items={events}
-          estimate={40}
-          scroller=".panel-body"
-          render={(event, place) => (
-            <EventLine key={place} event={event} base={base} wall={tree.baseNs + event.stamp.time} />
-          )}
-        />
-      </ul>
+      <Blocks
+        items={events}
+        estimate={60}
+        label="Events"
+        list="events"
+        render={(event, place) => (
+          <EventLine key={place} event={event} base={base} wall={tree.baseNs + event.stamp.time} />
+        )}
+      />
     </div>
   );
 }

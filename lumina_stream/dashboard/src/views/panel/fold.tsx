@@ -6,7 +6,7 @@ import { count } from "../../model/format";
 
 /** Characters, and lines, that are shown of a folded text. */
 const FOLD_LENGTH = 600;
-const FOLD_LINES = 8;
+const FOLD_LINES = 12;
 /** Text is cut into pieces of about so many characters: a browser lays out one at a time. */
 const PIECE = 4000;
 

@@ -42,7 +42,6 @@ export function Links({ shown }: { shown: Shown }) {
           <Blocks
             items={children}
             estimate={28}
-            scroller=".panel-body"
             render={(child) => <SpanLink key={child} shown={shown} to={child} />}
           />
         </section>

@@ -48,8 +48,10 @@ export function Overview({ shown }: { shown: Shown }) {
         <span class="cut" dir="auto">
           {tree.service(span)}
         </span>
-        <span class="mono panel-id">{tree.id(span)}</span>
-        <Copy text={() => tree.id(span)} label="the span's id" />
+        <span class="mono panel-id">
+          {tree.id(span)}
+          <Copy text={() => tree.id(span)} label="the span's id" />
+        </span>
       </p>
       <Sentence shown={shown} />
       {mark && <p class="secondary">Its name: {markText(mark)}.</p>}
@@ -174,7 +176,12 @@ function CallFacts({ shown }: { shown: Shown }) {
     isCall && !Number.isNaN(ended) ? tokensPerSecond(tree.output[span], ended - tree.start[span], first) : null;
   return (
     <>
-      {call.model && <Fact name="Model" title={[call.provider, call.model].filter(Boolean).join(" ")}>{call.model}</Fact>}
+      {call.model && (
+        <Fact name="Model" title={[call.provider, call.model].filter(Boolean).join(" ")} isWide>
+          {call.model}
+        </Fact>
+      )}
+      {call.finish && <Fact name="Finish">{call.finish}</Fact>}
       {totals.calls > 1 && <Fact name="Calls">{count(totals.calls)}</Fact>}
       {totals.calls > 0 && (
         <>
@@ -196,7 +203,6 @@ function CallFacts({ shown }: { shown: Shown }) {
       )}
       {rate !== null && <Fact name="Tokens/s">{rate >= 100 ? count(Math.round(rate)) : rate.toPrecision(3)}</Fact>}
       {first !== null && <Fact name="First token">{duration(first)}</Fact>}
-      {call.finish && <Fact name="Finish">{call.finish}</Fact>}
     </>
   );
 }
@@ -211,9 +217,14 @@ function firstPieceNs({ tree, span, detail }: Shown): number | null {
   return Number.isFinite(passed) && passed >= 0 ? passed : null;
 }
 
-function Fact({ name, title, children }: { name: string; title?: string; children: ComponentChildren }) {
+function Fact({ name, title, isWide = false, children }: {
+  name: string;
+  title?: string;
+  isWide?: boolean;
+  children: ComponentChildren;
+}) {
   return (
-    <div title={title}>
+    <div title={title} class={isWide ? "wide" : ""}>
       <dt>{name}</dt>
       <dd dir="auto">{children}</dd>
     </div>

@@ -45,8 +45,10 @@ export function SpanPanel({ live, span, at }: { live: LiveTrace; span: number; a
   };
   return (
     <section class="panel" aria-label="Span">
-      <Overview shown={shown} />
-      <Tabs key={tree.id(span)} shown={shown} />
+      <div class="panel-parts">
+        <Overview shown={shown} />
+        <Tabs key={tree.id(span)} shown={shown} />
+      </div>
     </section>
   );
 }

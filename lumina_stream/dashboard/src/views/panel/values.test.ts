@@ -17,7 +17,7 @@ test.each([
   [null, "none", "none"],
   [[1, "a", null], "list", '[1, "a", null]'],
   [{}, "map", "{}"],
-  [{ a: { b: ["!int 9007199254740993"] } }, "map", '{\n  "a": {\n    "b": [9007199254740993]\n  }\n}'],
+  [{ a: { b: ["!int 9007199254740993"] } }, "map", '{"a": {"b": [9007199254740993]}}'],
   ["[not json]", "text", "[not json]"],
 ])("%o is %s", (value, type, text) => {
   expect(shown(value)).toEqual({ type, text, pretty: false });
@@ -25,11 +25,11 @@ test.each([
 
 test("a string that holds JSON is written in lines, and can be had as it is", () => {
   const value = '{"a":[1,2]}';
-  expect(shown(value)).toEqual({ type: "json", text: '{\n  "a": [\n    1,\n    2\n  ]\n}', pretty: true });
+  expect(shown(value)).toEqual({ type: "json", text: '{"a": [1, 2]}', pretty: true });
   expect(asItIs(value)).toBe(value);
-  const exact = '{"a,b": "x\\"]", "n": 9007199254740993, "e": [], "o": {}}';
+  const exact = '{"a,b": "x\\"]", "n": 9007199254740993, "e": [], "o": {"x":1}}';
   expect(shown(exact).text).toBe(
-    '{\n  "a,b": "x\\"]",\n  "n": 9007199254740993,\n  "e": [],\n  "o": {}\n}',
+    '{\n  "a,b": "x\\"]",\n  "n": 9007199254740993,\n  "e": [],\n  "o": {"x": 1}\n}',
   );
   expect(shown("[".repeat(4000) + "]".repeat(4000)).type).toBe("text");
 });

@@ -52,21 +52,35 @@ function indented(json: string): string | undefined {
   } catch {
     return undefined; // it only begins like JSON
   }
-  let text = "";
-  let depth = 0;
-  let before = "";
-  for (const [token] of json.matchAll(TOKEN)) {
-    const opens = before === "{" || before === "[";
-    if (token === "}" || token === "]") {
-      depth--;
-      if (!opens) text += `\n${"  ".repeat(depth)}`;
-    } else if (opens || before === ",") text += `\n${"  ".repeat(depth)}`;
-    else if (before === ":") text += " ";
-    text += token;
-    if ((token === "{" || token === "[") && ++depth > DEEPEST) return undefined;
-    before = token;
-  }
-  return text;
+  const tokens = json.match(TOKEN) ?? [];
+  let at = 0;
+  const read = (indent: string, depth: number): string | undefined => {
+    const token = tokens[at++];
+    if (token !== "{" && token !== "[") return token;
+    if (depth > DEEPEST) return undefined;
+    const items: string[] = [];
+    while (tokens[at] !== "}" && tokens[at] !== "]") {
+      const name = token === "{" ? `${tokens[at]}: ` : "";
+      if (name) at += 2;
+      const item = read(`${indent}  `, depth + 1);
+      if (item === undefined) return undefined;
+      items.push(name + item);
+      if (tokens[at] === ",") at++;
+    }
+    at++;
+    return wrapped(token, items, indent);
+  };
+  return read("", 0);
+}
+
+/** So many characters of a list or map stand in one line. */
+const SHORT = 48;
+
+function wrapped(open: "{" | "[", items: readonly string[], indent: string): string {
+  const close = open === "{" ? "}" : "]";
+  const short = open + items.join(", ") + close;
+  if (short.length <= SHORT && !short.includes("\n")) return short;
+  return `${open}\n${items.map((item) => `${indent}  ${item}`).join(",\n")}\n${indent}${close}`;
 }
 
 function untagged(value: string): { type: Type; text: string } {
@@ -85,17 +99,9 @@ export function lines(value: unknown, indent = ""): string {
   if (typeof value === "bigint") return String(value);
   if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? "null";
   const deeper = `${indent}  `;
-  if (Array.isArray(value)) {
-    if (value.length === 0) return "[]";
-    const items = value.map((item) => lines(item, deeper));
-    const short = `[${items.join(", ")}]`;
-    if (short.length <= 60 && !short.includes("\n")) return short;
-    return `[\n${items.map((item) => deeper + item).join(",\n")}\n${indent}]`;
-  }
-  const entries = Object.entries(value);
-  if (entries.length === 0) return "{}";
-  const written = entries.map(([key, item]) => `${deeper}${JSON.stringify(key)}: ${lines(item, deeper)}`);
-  return `{\n${written.join(",\n")}\n${indent}}`;
+  if (Array.isArray(value)) return wrapped("[", value.map((item) => lines(item, deeper)), indent);
+  const items = Object.entries(value).map(([key, item]) => `${JSON.stringify(key)}: ${lines(item, deeper)}`);
+  return wrapped("{", items, indent);
 }
 
 /** Say what a mark means: `cut:9000` is "cut, 9,000 characters in all". */
