@@ -83,7 +83,6 @@ export abstract class Outlined extends Rules {
     this.ids.reserve(frame.total);
     this.reserve(frame.total);
     this.pieces = new Pieces(frame.base_ns - this.baseNs);
-    this.neglect();
   }
 
   /** The number of the id at `at`; a new span is not linked yet. */

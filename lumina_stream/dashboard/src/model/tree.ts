@@ -219,7 +219,7 @@ export class Tree extends Outlined {
   /** Put siblings in order and add up, where anything changed. Call it before walking. */
   settle(): void {
     this.order();
-    if (this.total <= this.count) this.sum(); // else once, when the outline is whole
+    this.sum(this.total > this.count);
   }
 
   /** Take in one event of this trace, or of a producer. */

@@ -46,13 +46,9 @@ export abstract class Sums extends Siblings {
     };
   }
 
-  /** Leave the sums for the next `sum`. */
-  protected neglect(): void {
-    this.stale = true;
-  }
-
-  /** Bring the sums up to date. */
-  protected sum(): void {
+  /** Bring the sums up to date; while more is coming, only if that is cheap. */
+  protected sum(isMoreComing: boolean): void {
+    if (this.stale && isMoreComing) return;
     if (this.stale) this.addUp();
     this.stale = false;
     this.steps = 0;
@@ -104,6 +100,7 @@ export abstract class Sums extends Siblings {
 
   /** What the span is, as an index into STATES. */
   abstract stateCode(i: number): number;
+  abstract unended(): Int32Array;
 
   private spend(steps: number): void {
     this.steps += steps;
@@ -159,6 +156,8 @@ export abstract class Sums extends Siblings {
   private addUp(): void {
     const { count, parent } = this;
     let late = 0;
+    this.allOpen.fill(0, 0, count);
+    for (const i of this.unended()) this.allOpen[i] = this.stateCode(i) === RUNNING ? 1 : 0;
     for (let i = 0; i < count; i++) {
       this.own(i);
       if (parent[i] > i) late++;
@@ -186,7 +185,6 @@ export abstract class Sums extends Siblings {
     const cost = this.cost[i];
     const counted = isCounted(this.input[i], this.output[i], cost);
     this.allSpans[i] = started ? 1 : 0;
-    this.allOpen[i] = this.stateCode(i) === RUNNING ? 1 : 0;
     this.allErrors[i] = this.status[i] === ERROR ? 1 : 0;
     this.allCalls[i] = counted ? 1 : 0;
     this.allUnpriced[i] = counted && cost !== cost ? 1 : 0;
