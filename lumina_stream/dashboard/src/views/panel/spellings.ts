@@ -145,7 +145,5 @@ function plain(node: unknown): unknown {
   if (entries.every(([key]) => /^\d+$/.test(key))) {
     return entries.sort(([a], [b]) => Number(a) - Number(b)).map(([, value]) => plain(value));
   }
-  const made: Record<string, unknown> = Object.create(null) as Record<string, unknown>;
-  for (const [key, value] of entries) made[key === "contents" ? "content" : key] = plain(value);
-  return made;
+  return Object.fromEntries(entries.map(([key, value]) => [key === "contents" ? "content" : key, plain(value)]));
 }
