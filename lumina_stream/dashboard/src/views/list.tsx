@@ -1,6 +1,6 @@
 // The first page: what runs now, how it goes, and every trace, newest first.
 
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
 import { parse } from "../model/filter";
 import { LiveList } from "../net/list";
@@ -14,9 +14,13 @@ import { TraceTable } from "./table";
 import { TokenForm } from "./token";
 
 export function ListPage({ q }: { q: string }) {
-  const [list] = useState(() => new LiveList());
+  const [list] = useState(() => new LiveList(parse(q).filter));
+  const asked = useRef(q);
   useEffect(() => () => list.close(), [list]);
-  useEffect(() => list.setFilter(parse(q).filter), [list, q]);
+  useEffect(() => {
+    if (asked.current !== q) list.setFilter(parse(q).filter);
+    asked.current = q;
+  }, [list, q]);
   useConnection(list);
   const status = useAtom(list.status);
   useEffect(() => {

@@ -41,8 +41,13 @@ function useFollow(box: { current: HTMLElement | null }, isLive: boolean) {
   useLayoutEffect(() => {
     const scroller = box.current?.closest<HTMLElement>(".panel-body");
     if (!scroller || !isLive) return;
+    let before = scroller.scrollTop;
     const onScroll = () => {
-      follows.current = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_PX;
+      const top = scroller.scrollTop;
+      // Only a way up is the reader's: pieces find their height late, so that the end may run ahead.
+      if (scroller.scrollHeight - top - scroller.clientHeight < NEAR_PX) follows.current = true;
+      else if (top < before) follows.current = false;
+      before = top;
       setFollowing(follows.current);
     };
     scroller.addEventListener("scroll", onScroll, { passive: true });
