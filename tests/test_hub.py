@@ -1,5 +1,7 @@
 """Fan-out without sockets: what each view gets, in which order, and what a slow one gets instead."""
 
+from collections.abc import Sequence
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -25,6 +27,7 @@ from lumina_stream.protocol.wire import BINARY, JSON, Wire
 from lumina_stream.relay.admission import admit
 from lumina_stream.relay.channel import Behind, Subscription
 from lumina_stream.relay.hub import Hub
+from lumina_stream.relay.outline import CallUsage
 from lumina_stream.relay.publication import Publication
 from lumina_stream.relay.ring import Ring
 from lumina_stream.relay.snapshots import snapshot, split
@@ -38,6 +41,8 @@ class Source:
 
     def __init__(self) -> None:
         self.forest = Forest()
+        self.usage: dict[str, list[CallUsage]] = {}
+        self.left: list[str] = []
 
     def service(self, producer_id: str) -> str:
         return self.forest.producers.service(producer_id)
@@ -66,6 +71,12 @@ class Source:
     def list(self, query: TraceQuery | None = None) -> TracePage:
         every = [summarise(tree) for tree in self.forest]
         return TracePage(tuple(s for s in every if is_listed(query or TraceQuery(), s)))
+
+    def take_usage(self, trace_id: str) -> Sequence[CallUsage]:
+        return self.usage.pop(trace_id, ())
+
+    def leave_usage(self, trace_id: str) -> None:
+        self.left.append(trace_id)
 
 
 class Relay:
@@ -101,21 +112,30 @@ class Relay:
             )
         )
 
-    def viewer(self, view: frames.View = "events", wire: Wire = BINARY, **chosen: str) -> "Viewer":
-        return Viewer(self, view, frames.Filter(**chosen), wire)
+    def viewer(
+        self,
+        view: frames.View = "events",
+        wire: Wire = BINARY,
+        outline: bool = False,
+        **chosen: str,
+    ) -> "Viewer":
+        asked = frames.Subscribe(view, frames.Filter(**chosen), outline=outline)
+        return Viewer(self, asked, wire)
 
 
 class Viewer:
     """A subscription read by the shipped consumer session."""
 
-    def __init__(self, relay: Relay, view: frames.View, chosen: frames.Filter, wire: Wire) -> None:
+    def __init__(self, relay: Relay, asked: frames.Subscribe, wire: Wire) -> None:
         self.woken = 0
         self.wire = wire
-        self.subscription: Subscription = relay.hub.subscribe(view, chosen, wire, self.wake)
-        self.session = ConsumerSession(frames.Subscribe(view, chosen), wire)
+        self.subscription: Subscription = relay.hub.subscribe(asked, wire, self.wake)
+        self.session = ConsumerSession(asked, wire)
         self.session.receive(wire.encode(frames.Subscribed(False, "e", self.subscription.to_now())))
         channel = self.subscription.channel
-        first = channel.first_frames() if view in ("traces", "running") else channel.snapshot()
+        first = (
+            channel.first_frames() if asked.view in ("traces", "running") else channel.snapshot()
+        )
         self.first = [
             update for frame in first for update in self.session.receive(wire.encode(frame))
         ]
@@ -208,6 +228,62 @@ def test_a_slow_one_is_skipped_ahead_and_nobody_else_notices(monkeypatch) -> Non
     assert slow.session.cursor == frames.Cursor("e", relay.hub.offset)
     relay.say(end(A, 1))
     assert len(slow.facts()) == 1
+
+
+# --- outlines ------------------------------------------------------------------------------------
+
+
+def usage_in(updates: list) -> list[CallUsage]:
+    return [entry for u in updates if isinstance(u, frames.Usage) for entry in u.usage]
+
+
+def test_an_outline_has_a_channel_of_its_own() -> None:
+    """The same trace as a snapshot is another thing; two viewers of the outline are one channel."""
+    relay = Relay()
+    relay.say(start(A, 1))
+    outlines = [relay.viewer("trace", outline=True, trace_id=A) for _ in range(2)]
+    whole = relay.viewer("trace", trace_id=A)
+    assert relay.hub.channels == 2
+    assert [type(u) for u in outlines[1].first] == [frames.Outline]
+    assert [type(u) for u in whole.first] == [frames.Snapshot]
+    relay.say(end(A, 1))
+    assert [len(viewer.facts()) for viewer in (*outlines, whole)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("why", ["published", "priced"])
+def test_usage_is_told_when_something_changed(why: str) -> None:
+    """To viewers of that trace's outline in each encoding, ten times a second at most."""
+    relay = Relay()
+    relay.say(start(A, 1), start(B, 1))
+    relay.source.usage[A] = [("a" * 16, 1, 2, 3)]
+    viewers = [relay.viewer("trace", wire, outline=True, trace_id=A) for wire in (BINARY, JSON)]
+    other = relay.viewer("trace", outline=True, trace_id=B)
+    plain = relay.viewer("trace", trace_id=A)
+    relay.hub.tick(1.0)
+    assert [usage_in(v.read()) for v in viewers] == [[], []]  # it is in their outlines
+
+    def change(amount: int) -> None:
+        relay.source.usage[A] = [("b" * 16, amount, 0, None)]
+        if why == "published":
+            relay.say(AttributeSet(A, f"{1:016x}", 9, "k", amount))
+        else:
+            relay.hub.priced({A: ["b" * 16]})
+
+    change(7)
+    assert [usage_in(v.read()) for v in viewers] == [[], []]
+    relay.hub.tick(2.0)
+    change(8)
+    relay.hub.tick(2.05)
+    assert [usage_in(v.read()) for v in viewers] == [[("b" * 16, 7, 0, None)]] * 2
+    relay.hub.tick(2.15)
+    assert [usage_in(v.read()) for v in viewers] == [[("b" * 16, 8, 0, None)]] * 2
+    relay.source.usage[A] = [("b" * 16, 9, 0, None)]
+    relay.hub.tick(3.0)
+    assert [usage_in(v.read()) for v in (*viewers, other, plain)] == [[], [], [], []]
+    relay.hub.unsubscribe(viewers[0].subscription)
+    assert relay.source.left == []
+    relay.hub.unsubscribe(viewers[1].subscription)
+    assert relay.source.left == [A]
 
 
 # --- events --------------------------------------------------------------------------------------

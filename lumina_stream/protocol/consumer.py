@@ -50,7 +50,9 @@ Update: TypeAlias = (
     | Facts
     | Refused
     | frames.Snapshot
+    | frames.Outline
     | frames.Costs
+    | frames.Usage
     | frames.Summaries
     | frames.Running
     | frames.Removed
@@ -97,7 +99,7 @@ class ConsumerSession:
                 self._epoch = frame.epoch
                 self._snapshot_open = not frame.recovered and self._expects_snapshot
                 return [(Resumed if frame.recovered else Restarted)(frame.relay_ns)]
-            case frames.Snapshot():
+            case frames.Snapshot() | frames.Outline():
                 self._greeted()
                 self._snapshot_open = not frame.done
                 if frame.done:
@@ -115,7 +117,7 @@ class ConsumerSession:
                 self._greeted()
                 self._offset = max(self._offset, frame.offset)
                 return [frame]
-            case frames.Costs():
+            case frames.Costs() | frames.Usage():
                 self._greeted()  # its `upto` says nothing about facts: it may come between two of them
                 return [frame]
             case frames.Summaries() | frames.Running() | frames.Removed():

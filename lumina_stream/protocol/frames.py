@@ -4,7 +4,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from lumina_stream.model.events import Attributes
+from lumina_stream.model.events import Attributes, Status
 from lumina_stream.model.producers import Producer
 from lumina_stream.model.record import Columns
 
@@ -129,7 +129,8 @@ class Subscribe(_Frame, tag="subscribe"):
     """Ask for a view. With a valid `cursor` it goes on from there; else it starts
 
     with what arrived since `since_ns`, or with a snapshot of the open traces, or (`snapshot=False`)
-    with what comes next.
+    with what comes next. `outline`, for the view `trace`: the snapshot comes as `Outline` frames and
+    costs as `Usage`, for who draws a large tree and asks for details span by span.
     """
 
     view: View = "events"
@@ -137,6 +138,7 @@ class Subscribe(_Frame, tag="subscribe"):
     cursor: Cursor | None = None
     since_ns: int | None = None
     snapshot: bool = True
+    outline: bool = False
 
 
 # --- relay -> consumer -----------------------------------------------------------------------
@@ -183,6 +185,69 @@ class Snapshot(_Frame, tag="snapshot"):
     losses: tuple[LossRecord, ...] = ()
     done: bool = False
     costs: tuple[SpanCost, ...] = ()
+
+
+class Outline(_Frame, tag="outline", omit_defaults=False):
+    """A piece of a trace's outline at `offset`: spans by number, from `at` on, field by field.
+
+    A span's number is its place in the whole outline. `total` is how many there are, and may grow
+    from piece to piece while spans start; the last piece, `done`, has the true one. Texts are
+    numbers into all `strings` so far; times are nanoseconds since `base_ns`. -1 stands for none
+    in columns of numbers, None for no time. A piece may be newer than `offset`: the facts that
+    follow bring nothing twice.
+
+    `ids` has 16 digits a span. `parents` are declared ones: -2 stands for one that is not kept.
+    `statuses` are places in `STATUS_CODES`, `flags` sums of `FLAG_...`. By number, where there is
+    something to say: `named` (the stamp of a name that is not the start's), `conflicts`, and in
+    `usage` what the span's call adds beyond the spans below it: input tokens, output tokens,
+    trillionths of a dollar (None: no price). `producers`, `losses` and `truncated` come once each.
+    """
+
+    offset: int
+    trace_id: str
+    base_ns: int
+    total: int
+    at: int
+    strings: list[str]
+    producers: list[Producer]
+    ids: str
+    parents: list[int]
+    names: list[int]
+    kinds: list[int]
+    starts: list[int | None]
+    start_by: list[int]
+    start_seq: list[int]
+    ends: list[int | None]
+    end_by: list[int]
+    end_seq: list[int]
+    statuses: list[int]
+    lasts: list[int | None]
+    flags: list[int]
+    named: dict[int, tuple[int, int, int]] = {}
+    conflicts: dict[int, list[str]] = {}
+    usage: list[tuple[int, int, int, int | None]] = []
+    losses: list[LossRecord] = []
+    truncated: dict[str, int] = {}
+    done: bool = False
+
+
+STATUS_CODES: tuple[Status | None, ...] = (None, "ok", "error", "cancelled", "abandoned")
+"""What the numbers in `Outline.statuses` stand for."""
+FLAG_REMOTE_PARENT, FLAG_ATTRIBUTES, FLAG_EVENTS, FLAG_TEXT, FLAG_LINKS, FLAG_ERROR = (
+    1, 2, 4, 8, 16, 32,
+)  # fmt: skip
+"""What the bits of `Outline.flags` say that a span has."""
+
+
+class Usage(_Frame, tag="usage"):
+    """What calls of one trace add now, as `Outline.usage`, by span id; zeros: nothing any more.
+
+    It follows the facts that it is of, and moves no cursor.
+    """
+
+    upto: int
+    trace_id: str
+    usage: list[tuple[str, int, int, int | None]]
 
 
 class WireFact(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -292,8 +357,10 @@ RelayToProducer: TypeAlias = Welcome | Ack | Nack | Throttle | Inspect | Error
 RelayToConsumer: TypeAlias = (
     Subscribed
     | Snapshot
+    | Outline
     | FactBatch
     | Costs
+    | Usage
     | Summaries
     | Running
     | Removed

@@ -14,6 +14,7 @@ from lumina_stream.model.forest import Forest
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.protocol import frames
 from lumina_stream.protocol.wire import Wire
+from lumina_stream.relay.outline import CallUsage, outline, usage_frames
 from lumina_stream.relay.publication import Facts, Publication
 from lumina_stream.relay.ring import Ring
 from lumina_stream.relay.snapshots import costs_of, snapshot
@@ -52,6 +53,10 @@ class Source(Protocol):
 
     def matches(self, selection: frames.Filter, trace_id: str) -> bool: ...
 
+    def take_usage(self, trace_id: str) -> Sequence[CallUsage]: ...
+
+    def leave_usage(self, trace_id: str) -> None: ...
+
     def list(self, query: TraceQuery | None = None) -> TracePage: ...
 
 
@@ -61,6 +66,7 @@ class Key(NamedTuple):
     view: frames.View
     filter: frames.Filter
     subprotocol: str
+    outline: bool = False
 
 
 class Behind(msgspec.Struct, frozen=True):
@@ -145,9 +151,11 @@ class Channel:
         elif self.key.filter.trace_id in traces:
             self._covered = {self.key.filter.trace_id}
 
-    def snapshot(self) -> Iterator[frames.Snapshot]:
+    def snapshot(self) -> Iterator[frames.Snapshot] | Iterator[frames.Outline]:
         """Yield the snapshot that a subscription of `events` or `trace` begins with, as of now."""
-        source = self.hub.source
+        source, only = self.hub.source, self.key.filter.trace_id
+        if self.key.outline and only is not None:
+            return outline(self.hub.offset, only, source.tree(only))
         return snapshot(self.hub.offset, source.forest.producers.all(), self._snapshot_trees())
 
     def first_frames(self) -> Iterator[frames.Summaries | frames.Running]:
@@ -203,6 +211,8 @@ class Channel:
 
     def _cover(self, publication: Publication, trace_ids: Collection[str]) -> None:
         covered = self._covered
+        if self.key.outline:
+            return  # each subscription began with the outline, or resumed after it
         for trace_id in trace_ids:
             if trace_id in covered:
                 continue
@@ -232,9 +242,14 @@ class Channel:
             if tree.open_count and (everything or tree.trace_id in self.selected)
         ]
 
+    def tell_usage(self, trace_id: str, usage: Sequence[CallUsage]) -> None:
+        """Say what calls of the channel's trace add now."""
+        for frame in usage_frames(self.hub.offset, trace_id, usage):
+            self._push(self.hub.offset, frame)
+
     def priced(self, tree: TraceTree, span_ids: Collection[str]) -> None:
         """Say what calls cost, if this channel has the trace."""
-        if tree.trace_id in self._covered:
+        if tree.trace_id in self._covered and not self.key.outline:
             for frame in costs_of(self.hub.offset, tree, span_ids):
                 self._push(self.hub.offset, frame)
 

@@ -79,18 +79,20 @@ def price(tree: TraceTree, book: PriceBook) -> tuple[list[str], bool]:
     return touched, not tree.changed_calls
 
 
-def rows_of(tree: TraceTree) -> list[tuple[str, CallRow | None]]:
-    """Return the rows of a tree that are new or changed, None where a call adds nothing."""
-    calls = tree.calls
-    if not calls:
-        return []
+def take_changed(tree: TraceTree) -> dict[str, SpanNode]:
+    """Return the calls whose share of the sums changed since the last time."""
+    if not tree.calls:
+        return {}
     _ = tree.totals  # works out every share
-    changed, tree.changed_shares = tree.changed_shares, {}
-    for node in calls.values():
-        assert node.call is not None
-        node.call.changed = tree.changed_shares
-    if len(calls) <= ALL_ROWS or not tree.open_count:
-        changed = calls
+    changed = dict(tree.changed_shares)
+    tree.changed_shares.clear()
+    return changed
+
+
+def rows_of(tree: TraceTree, changed: dict[str, SpanNode]) -> list[tuple[str, CallRow | None]]:
+    """Return the rows of a tree that are new or may have changed, None where a call adds nothing."""
+    if len(tree.calls) <= ALL_ROWS or not tree.open_count:
+        changed = tree.calls
     return [(span_id, _row(node)) for span_id, node in changed.items()]
 
 

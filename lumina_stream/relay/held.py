@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from lumina_stream.model.forest import Forest
 from lumina_stream.model.limits import MIB
+from lumina_stream.model.node import SpanNode
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.protocol.frames import TraceSummary
 
@@ -33,6 +34,8 @@ class Held:
         "last_offset",
         "summary",
         "tree",
+        "unsaid",
+        "unwritten",
         "was_stored",
     )
 
@@ -43,6 +46,8 @@ class Held:
         self.dirty: set[str] = set()  # spans touched since they were written
         self.is_kept = False  # its spans are in the store
         self.was_stored = False  # the store may know who left spans open in it
+        self.unwritten: dict[str, SpanNode] = {}  # calls whose rows are to be drawn again
+        self.unsaid: dict[str, SpanNode] | None = None  # calls to tell of; None: nobody listens
         self.cost = 0  # estimated bytes
         self.counted = 0  # of these, in the sum over the recent ones
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from lumina_stream.protocol import frames
 from lumina_stream.protocol.wire import Wire
-from lumina_stream.relay.channel import Channel, Key, Source, Subscription
+from lumina_stream.relay.channel import TICK_S, Channel, Key, Source, Subscription
 from lumina_stream.relay.publication import Facts, Publication
 
 
@@ -24,6 +24,9 @@ class Hub:
         self._general: list[Channel] = []
         self._of_trace: dict[str, list[Channel]] = {}
         self._listing: list[Channel] = []
+        self._outlines: dict[str, list[Channel]] = {}
+        self._changed: set[str] = set()  # traces of these, since their usage was told
+        self._told_usage = 0.0
 
     @property
     def subscriptions(self) -> int:
@@ -41,14 +44,18 @@ class Hub:
         return sum(channel.ring.size for channel in self._channels.values())
 
     def subscribe(
-        self, view: frames.View, filter: frames.Filter, wire: Wire, wake: Callable[[], None]
+        self, asked: frames.Subscribe, wire: Wire, wake: Callable[[], None]
     ) -> Subscription:
         """Return a new subscription; it stands at what comes next."""
-        key = Key(view, filter, wire.subprotocol)
+        key = Key(asked.view, asked.filter, wire.subprotocol, asked.outline)
         channel = self._channels.get(key)
         if channel is None:
             channel = self._channels[key] = Channel(self, key, wire)
             self._list_of(channel).append(channel)
+            only = key.filter.trace_id
+            if key.outline and only is not None:
+                self._outlines.setdefault(only, []).append(channel)
+                self.source.take_usage(only)  # what is told from now on is what changes from now on
         subscription = Subscription(channel, wake)
         channel.subscriptions.add(subscription)
         return subscription
@@ -62,8 +69,15 @@ class Hub:
         del self._channels[channel.key]
         self._list_of(channel).remove(channel)
         only = channel.key.filter.trace_id
-        if only is not None and not self._of_trace.get(only, True):
+        if only is None:
+            return
+        if not self._of_trace.get(only, True):
             del self._of_trace[only]
+        if channel.key.outline:
+            self._outlines[only].remove(channel)
+            if not self._outlines[only]:
+                del self._outlines[only]
+                self.source.leave_usage(only)
 
     def publish(self, publication: Publication) -> None:
         """Take in a batch that is stored and applied to the source, in the order of the log."""
@@ -72,6 +86,8 @@ class Hub:
             facts = Facts(publication, self.source.service(publication.producer_id))
             for channel in self._interested(publication, facts):
                 channel.publish(publication, facts)
+        if self._outlines:
+            self._changed.update(t for t in publication.changed if t in self._outlines)
         for channel in self._listing:
             channel.note(publication)
 
@@ -83,6 +99,7 @@ class Hub:
                 continue
             for channel in (*self._general, *self._of_trace.get(trace_id, ())):
                 channel.priced(tree, span_ids)
+        self._changed.update(t for t in priced if t in self._outlines)
         for channel in self._listing:
             channel.note_changed(priced)
 
@@ -91,9 +108,18 @@ class Hub:
         self.offset = max(self.offset, offset)
 
     def tick(self, now: float) -> None:
-        """Let the listing views emit what changed; `now` is any monotonic time in seconds."""
+        """Let the listing views emit what changed, and outlines their usage; `now` is any monotonic
+
+        time in seconds.
+        """
         for channel in self._listing:
             channel.tick(now)
+        if self._changed and now - self._told_usage >= TICK_S:
+            changed, self._changed, self._told_usage = self._changed, set(), now
+            for trace_id in changed & self._outlines.keys():
+                usage = self.source.take_usage(trace_id)
+                for channel in self._outlines[trace_id]:
+                    channel.tell_usage(trace_id, usage)
 
     def removed(self, trace_ids: Collection[str]) -> None:
         """Say that the log no longer keeps some traces."""

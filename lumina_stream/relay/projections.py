@@ -37,6 +37,7 @@ from lumina_stream.relay.checkpoint import Checkpointer
 from lumina_stream.relay.costs import Adder, CostQuery
 from lumina_stream.relay.held import Held, Memory
 from lumina_stream.relay.log import Log
+from lumina_stream.relay.outline import CallUsage
 from lumina_stream.relay.prices import PriceBook
 from lumina_stream.relay.projection_store import CallPlace, ProjectionStore, StoreError
 from lumina_stream.relay.read_back import (
@@ -306,6 +307,20 @@ class Projections:
     def take_priced(self) -> dict[str, set[str]]:
         """Price what changed; return the calls that were priced since the last time, by trace."""
         return self._settler.take_priced()
+
+    def take_usage(self, trace_id: str) -> Sequence[CallUsage]:
+        """Return what the calls of a trace in memory add, those that changed since the last time.
+
+        All of them, the first time, and after `leave_usage`.
+        """
+        held = self._held.get(trace_id)
+        return () if held is None else self._settler.take_usage(held)
+
+    def leave_usage(self, trace_id: str) -> None:
+        """Note that nobody wants to know any more what the calls of a trace add."""
+        held = self._held.get(trace_id)
+        if held is not None:
+            self._settler.leave_usage(held)
 
     def running(self, limit: int) -> tuple[OpenSpans, int]:
         """Return the running spans of all traces, longest-running first, and how many there are."""

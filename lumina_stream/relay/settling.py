@@ -6,6 +6,7 @@ from lumina_stream.protocol.frames import TraceSummary
 from lumina_stream.relay import costs
 from lumina_stream.relay.backlog import Backlog
 from lumina_stream.relay.held import Held, Memory
+from lumina_stream.relay.outline import CallUsage, usage_of
 from lumina_stream.relay.prices import PriceBook
 from lumina_stream.relay.summaries import summarise
 
@@ -67,6 +68,27 @@ class Settler:
             self._backlog.note(held.summary, held.last_offset)
         return held.summary
 
+    def take_usage(self, held: Held) -> list[CallUsage]:
+        """Return what calls of a trace add, those that changed since the last time; see `leave_usage`.
+
+        All of them, the first time.
+        """
+        self.price(held.tree.trace_id, held)
+        self._take_shares(held)
+        changed = held.tree.calls if held.unsaid is None else held.unsaid
+        held.unsaid = {}
+        return usage_of(changed.values())
+
+    def leave_usage(self, held: Held) -> None:
+        """Note that nobody asks for what changes any more."""
+        held.unsaid = None
+
+    def _take_shares(self, held: Held) -> None:
+        changed = costs.take_changed(held.tree)
+        held.unwritten.update(changed)
+        if held.unsaid is not None:
+            held.unsaid.update(changed)
+
     def settle(self) -> None:
         """Draw the summaries of what changed, and let the finished traces leave."""
         memory = self._memory
@@ -75,7 +97,9 @@ class Settler:
         for trace_id, held in list(memory.stale.items()):
             self.price(trace_id, held)
             summary = self.summary(held)
-            self._backlog.note_calls(trace_id, costs.rows_of(held.tree))
+            self._take_shares(held)
+            unwritten, held.unwritten = held.unwritten, {}
+            self._backlog.note_calls(trace_id, costs.rows_of(held.tree, unwritten))
             memory.place(trace_id, held, is_open=summary.open > 0)
         memory.stale.clear()
         for trace_id, held in memory.evict():

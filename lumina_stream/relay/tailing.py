@@ -5,6 +5,7 @@ is read up to what was published, and the ring goes on from there.
 """
 
 import asyncio
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from lumina_stream.protocol.wire import Wire, wire_for
 from lumina_stream.relay.admission import admit
 from lumina_stream.relay.channel import Behind, Subscription
 from lumina_stream.relay.log import Log, LogError, Row
+from lumina_stream.relay.outline import CallUsage, usage_frames, usage_of
 from lumina_stream.relay.publication import Facts, Publication
 from lumina_stream.relay.snapshots import costs_of, names_of, snapshot
 from lumina_stream.relay.sockets import Gone, Socket
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 PROGRESS_S = 1.0
 """Silence after which a consumer is told how far the log is, and what time it is here."""
+
+SLICE_S = 0.002
+"""Longest time in which frames are made and sent before the loop looks at its sockets again."""
 
 _ALL = frames.Filter()
 
@@ -61,7 +66,7 @@ class Consumer:
         """Send what the subscription asks for, until the connection ends."""
         hub = self._relay.hub
         asked = self._asked
-        self._subscription = hub.subscribe(asked.view, asked.filter, self._wire, self._wake.set)
+        self._subscription = hub.subscribe(asked, self._wire, self._wake.set)
         try:
             if asked.view in ("traces", "running"):
                 await self._begin_listing()
@@ -145,6 +150,11 @@ class Consumer:
         """Send what the calls of the traces that were sent from the log cost."""
         sent, self._sent = self._sent, {}
         only = self._asked.filter.trace_id
+        if self._asked.outline and only is not None:
+            await self._send_all(
+                usage_frames(self._subscription.offset, only, self._all_usage(only))
+            )
+            return
         for trace_id in sent:
             tree = self._relay.projections.forest.traces.get(trace_id)
             if tree is None and trace_id == only:
@@ -235,6 +245,10 @@ class Consumer:
 
     # --- small parts -------------------------------------------------------------------------
 
+    def _all_usage(self, trace_id: str) -> list[CallUsage]:
+        tree = self._relay.projections.tree(trace_id)
+        return [] if tree is None else usage_of(tree.calls.values())
+
     def _producers(self) -> list[Producer]:
         return self._relay.projections.forest.producers.all()
 
@@ -242,10 +256,12 @@ class Consumer:
         await self._socket.send(self._wire.encode(frame))
 
     async def _send_all(self, several: Iterable[frames.AnyFrame]) -> None:
-        for number, frame in enumerate(several):
+        until = time.monotonic() + SLICE_S
+        for frame in several:
             await self._send(frame)
-            if number % 4 == 3:
+            if time.monotonic() > until:
                 await asyncio.sleep(0)  # a large snapshot leaves the loop to others
+                until = time.monotonic() + SLICE_S
 
 
 async def tail(relay: "Relay", websocket: WebSocket, subprotocol: str | None) -> None:
@@ -301,6 +317,10 @@ def _check(asked: frames.Subscribe) -> None:
         raise RemoteProtocolError(f"{trace_id!r} is not a trace id: 32 lower-case hex digits")
     if asked.view == "trace" and trace_id is None:
         raise RemoteProtocolError("the view `trace` needs a filter with a trace_id")
+    if asked.outline and (
+        asked.view != "trace" or not asked.snapshot or asked.since_ns is not None
+    ):
+        raise RemoteProtocolError("an outline is a snapshot of the view `trace`")
     state = asked.filter.state
     if state is not None and state not in STATES:
         raise RemoteProtocolError(f"no state {state!r}; there are {', '.join(STATES)}")
