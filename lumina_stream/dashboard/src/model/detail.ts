@@ -38,6 +38,8 @@ type HeldLink = { readonly stamp: Stamp; readonly index: number; readonly link: 
 export class Detail {
   /** False while only the facts since the page was opened are in it: the rest is on its way. */
   complete = false;
+  /** Why the rest is not on its way any more. */
+  failure = "";
   /** Sums as the relay had them when it was asked, with what the tree does not keep. */
   totals: SpanTotals | null = null;
   error: ErrorInfo | null = null;
@@ -185,6 +187,7 @@ export class Detail {
     this.error ??= error;
     this.totals = totals ?? null;
     this.complete = true;
+    this.failure = "";
     this.version++;
   }
 

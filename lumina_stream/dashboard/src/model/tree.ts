@@ -51,6 +51,8 @@ export type TreeOptions = {
   maxSpans?: number;
   /** Of which spans attributes, events and texts are kept; `all` becomes `open` in large traces. */
   details?: "all" | "open" | "none";
+  /** Wall-clock ns of time 0, where the first event is not to set it. */
+  baseNs?: number;
 };
 
 export class Tree extends Outlined {
@@ -61,9 +63,10 @@ export class Tree extends Outlined {
 
   constructor(
     readonly traceId: string,
-    { maxSpans = MOST_SPANS, details = "all" }: TreeOptions = {},
+    { maxSpans = MOST_SPANS, details = "all", baseNs }: TreeOptions = {},
   ) {
     super();
+    if (baseNs !== undefined) this.setBase(baseNs);
     this.maxSpans = maxSpans;
     this.keeps = details;
   }
@@ -202,6 +205,17 @@ export class Tree extends Outlined {
     return { ...all, cost };
   }
 
+  /** What calls add beyond the spans below them, by span id. */
+  usage(): Usage[] {
+    const found: Usage[] = [];
+    for (let i = 0; i < this.count; i++) {
+      if (this.cost[i] === -1) continue;
+      const cost = Number.isNaN(this.cost[i]) ? null : this.cost[i];
+      found.push([this.id(i), this.input[i], this.output[i], cost]);
+    }
+    return found;
+  }
+
   /** In what a span contradicts itself: bits, see `PARENT_CYCLE` and what follows it. */
   conflictsOf(i: number): number {
     const detail = this.details.get(i);
@@ -293,6 +307,14 @@ export class Tree extends Outlined {
     }
   }
 
+  /** Take in what a producer calls itself, from a batch of its facts; what it said itself stays. */
+  heardFrom(producerId: string, service: string): void {
+    const producer = this.producers[this.producer(producerId)];
+    if (producer.service !== "" || service === "") return;
+    producer.service = service;
+    this.version++;
+  }
+
   /** Take in what calls add beyond the spans below them, as the relay works it out. */
   setUsage(usage: readonly Usage[]): void {
     for (const [id, input, output, cost] of usage) {
@@ -311,6 +333,14 @@ export class Tree extends Outlined {
   dropDetail(i: number): void {
     this.opened.delete(i);
     if (this.keeps !== "all") this.details.delete(i);
+  }
+
+  /** Say that what the relay has of a span could not be had. */
+  failDetail(i: number, reason: string): void {
+    const detail = this.details.get(i);
+    if (detail === undefined) return;
+    detail.failure = reason;
+    this.version++;
   }
 
   /** Merge what the relay has of one span, which is all of it. */

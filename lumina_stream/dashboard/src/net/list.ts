@@ -1,38 +1,216 @@
 // The list of traces and what is running now, live. Fed by summaries, never by facts.
 
+import { toParams, toWire } from "../model/filter";
 import type { Filter } from "../model/filter";
 import type { OpenSpan, Rates, TraceSummary } from "../model/wire";
 import { Atom } from "../state/atom";
-import type { LinkStatus } from "./connection";
+import { paintSoon } from "../state/frames";
+import { get } from "./api";
+import { RelayClock } from "./clock";
+import { Connection } from "./connection";
+import type { LinkStatus, Taker } from "./connection";
 
-export type { OpenSpan, Rates, TraceSummary };
+/** What the relay lists when the view begins; with fewer there are no older ones. */
+const FIRST_TRACES = 1_000;
+const PAGE = 200;
+/** Traces kept beside those that the person asked for: a tab that is open for a day keeps no more. */
+const KEPT = 2_000;
+const RATES_EVERY_MS = 2_000;
+const RATES_SINCE = "5m";
+/** A double holds a time of these years to 128 ns. */
+const ROUNDING_NS = 256;
+
+type Page = { traces: readonly TraceSummary[]; next: string | null };
 
 export class LiveList {
-  /** Newest first; those that match the filter. */
+  /** Newest first; those that match the filter. Until it says so first, those of the filter before. */
   readonly traces = new Atom<readonly TraceSummary[]>([]);
-  /** Longest first; `total` counts those that are not listed, too. */
+  /** Of all traces, longest first; `total` counts those that are not listed, too. */
   readonly running = new Atom<{ spans: readonly OpenSpan[]; total: number }>({ spans: [], total: 0 });
+  /** Of the traces that match the filter and started in the last minutes. */
   readonly rates = new Atom<Rates | null>(null);
   readonly status = new Atom<LinkStatus>("loading");
-  readonly behind = new Atom(0);
-  readonly refusal = new Atom("");
   /** Whether older traces can be had by `more`. */
   readonly hasMore = new Atom(false);
 
-  constructor(_filter: Filter = {}) {}
+  private readonly clock = new RelayClock();
+  private readonly runningConnection: Connection;
+  private connection: Connection;
+  private known = new Map<string, TraceSummary>();
+  private mostKept = KEPT;
+  /** Of the view as it began: how many traces came so far, and whether any did. */
+  private came = 0;
+  private isListed = false;
+  /** All traces that started later are here. */
+  private whole = Infinity;
+  private asked = new AbortController();
+  private loading: Promise<void> | null = null;
+  private readonly timer: ReturnType<typeof setInterval>;
+  private isPublishing = false;
 
-  setFilter(_filter: Filter): void {
-    throw new Error("to come");
+  constructor(private filter: Filter = {}) {
+    this.connection = this.connect();
+    this.runningConnection = new Connection(
+      { type: "subscribe", view: "running" },
+      {
+        take: (update) => {
+          if (update.type !== "running") return;
+          this.running.set({ spans: update.spans, total: update.total });
+        },
+      },
+      this.clock,
+    );
+    this.timer = setInterval(() => this.askRates(), RATES_EVERY_MS);
+    document.addEventListener("visibilitychange", this.askRates);
+    this.askRates();
   }
-  /** Load the next page of older traces. */
-  more(): Promise<void> {
-    throw new Error("to come");
+
+  /** Messages that wait are never many here: the relay sends no more than ten a second. */
+  get behind(): Atom<number> {
+    return this.connection.behind;
   }
-  /** The relay's wall clock as estimated here, ns since the epoch. */
+
+  get refusal(): Atom<string> {
+    return this.connection.refusal;
+  }
+
+  /** The relay's wall clock as estimated here, ns; 0 until it has said what time it is. */
   nowNs(): number {
-    throw new Error("to come");
+    return this.clock.at(performance.now());
   }
+
+  setFilter(filter: Filter): void {
+    this.filter = filter;
+    this.connection.close();
+    this.asked.abort();
+    this.asked = new AbortController();
+    this.connection = this.connect();
+    this.askRates();
+  }
+
+  /** Load the next page of older traces. Throws an `ApiError`. */
+  more(): Promise<void> {
+    this.loading ??= this.loadMore().finally(() => (this.loading = null));
+    return this.loading;
+  }
+
   close(): void {
-    throw new Error("to come");
+    this.connection.close();
+    this.runningConnection.close();
+    this.asked.abort();
+    clearInterval(this.timer);
+    document.removeEventListener("visibilitychange", this.askRates);
   }
+
+  private connect(): Connection {
+    const filter = toWire(this.filter);
+    const taker: Taker = {
+      take: (update) => {
+        if (update.type === "restarted") {
+          this.begin();
+        } else if (update.type === "traces") {
+          for (const trace of update.traces) this.list(trace);
+          this.isListed = true;
+        } else if (update.type === "removed") {
+          for (const id of update.trace_ids) this.known.delete(id);
+        } else return;
+        if (this.isListed) this.publishSoon();
+      },
+    };
+    const connection = new Connection({ type: "subscribe", view: "traces", filter }, taker, this.clock);
+    const show = () => {
+      if (connection !== this.connection) return;
+      const status = connection.status.get();
+      if (status !== "live" || this.isListed) this.status.set(status);
+    };
+    connection.status.watch(show);
+    return connection;
+  }
+
+  private begin(): void {
+    this.known = new Map();
+    this.came = 0;
+    this.isListed = false;
+    this.whole = Infinity;
+    this.mostKept = KEPT;
+    this.hasMore.set(false);
+  }
+
+  private list(trace: TraceSummary): void {
+    this.known.set(trace.trace_id, trace);
+    if (this.came >= FIRST_TRACES) return;
+    // What the view begins with are the latest ones.
+    this.came++;
+    this.whole = Math.min(this.whole, trace.start_ns);
+    if (this.came === FIRST_TRACES) this.hasMore.set(true);
+  }
+
+  /** Once a frame, and not while nobody looks. */
+  private publishSoon(): void {
+    if (this.isPublishing) return;
+    this.isPublishing = true;
+    paintSoon(() => {
+      this.isPublishing = false;
+      if (this.isListed) this.publish();
+    });
+  }
+
+  private publish(): void {
+    const traces = [...this.known.values()].sort(newestFirst);
+    if (traces.length > this.mostKept) this.forget(traces);
+    this.traces.set(traces);
+    this.status.set(this.connection.status.get());
+  }
+
+  /** Let go of the oldest ones that have ended: `more` brings them back. */
+  private forget(traces: TraceSummary[]): void {
+    let over = traces.length - this.mostKept;
+    for (let at = traces.length - 1; at >= 0 && over > 0; at--) {
+      if (traces[at].state === "running") continue;
+      this.known.delete(traces[at].trace_id);
+      this.whole = traces[at].start_ns;
+      traces.splice(at, 1);
+      over--;
+    }
+    this.hasMore.set(true);
+  }
+
+  private async loadMore(): Promise<void> {
+    const { signal } = this.asked;
+    const params = toParams(this.filter);
+    params.set("limit", String(PAGE));
+    if (Number.isFinite(this.whole)) params.set("until_ns", String(this.whole + ROUNDING_NS));
+    const before = this.known.size;
+    let next: string | null = null;
+    do {
+      if (next !== null) params.set("cursor", next);
+      const page: Page = await get<Page>(`v1/traces?${params.toString()}`, signal);
+      for (const trace of page.traces) {
+        // What is known already is newer: it came by the connection.
+        if (!this.known.has(trace.trace_id)) this.known.set(trace.trace_id, trace);
+        this.whole = trace.start_ns;
+      }
+      next = page.next;
+    } while (next !== null && this.known.size === before);
+    this.mostKept += this.known.size - before;
+    this.hasMore.set(next !== null);
+    this.publishSoon();
+  }
+
+  private readonly askRates = (): void => {
+    if (document.hidden) return;
+    const { signal } = this.asked;
+    const params = toParams(this.filter);
+    params.set("since", RATES_SINCE);
+    get<Rates>(`v1/rates?${params.toString()}`, signal).then(
+      (rates) => {
+        if (!signal.aborted) this.rates.set(rates);
+      },
+      () => undefined, // the connection's status says what is wrong
+    );
+  };
+}
+
+function newestFirst(a: TraceSummary, b: TraceSummary): number {
+  return b.start_ns - a.start_ns || (a.trace_id < b.trace_id ? -1 : 1);
 }
