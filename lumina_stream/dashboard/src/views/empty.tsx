@@ -19,6 +19,24 @@ export function Notice({ title, children, action }: {
   );
 }
 
+/** What is shown where the relay wants no more of this page. */
+export function Refused({ reason }: { reason: string }) {
+  return (
+    <main>
+      <Notice
+        title="The relay does not serve this page."
+        action={
+          <button type="button" class="bordered" onClick={() => location.reload()}>
+            Reload
+          </button>
+        }
+      >
+        {reason}
+      </Notice>
+    </main>
+  );
+}
+
 /** The page of a relay that has seen no trace: three lines get the first one in. */
 export function FirstTrace() {
   const relay = relayAddress();

@@ -29,6 +29,7 @@ export function FilterBox() {
   const [caret, setCaret] = useState(0);
   const [isOpen, setOpen] = useState(false);
   const [active, setActive] = useState(-1);
+  const [isPaused, setPaused] = useState(true);
   const input = useRef<HTMLInputElement>(null);
   const timer = useRef(0);
   const id = useId();
@@ -51,7 +52,8 @@ export function FilterBox() {
     return () => removeEventListener("keydown", focus);
   }, []);
 
-  const { errors } = useMemo(() => parse(text), [text]);
+  const found = useMemo(() => parse(text).errors, [text]);
+  const errors = isPaused ? found : []; // a word that is being typed is not wrong yet
   const known = useAtom(seen);
   const completion = useMemo(() => complete(text, caret, known), [text, caret, known]);
   const offers = isOpen ? completion.offers : [];
@@ -65,8 +67,12 @@ export function FilterBox() {
     setText(value);
     setCaret(at);
     setActive(-1);
+    setPaused(false);
     clearTimeout(timer.current);
-    timer.current = window.setTimeout(() => apply(value, true), PAUSE_MS);
+    timer.current = window.setTimeout(() => {
+      setPaused(true);
+      apply(value, true);
+    }, PAUSE_MS);
   };
   const take = (offer: Offer) => {
     const taken = accept(text, completion, offer);

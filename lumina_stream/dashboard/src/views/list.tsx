@@ -7,11 +7,10 @@ import { LiveList } from "../net/list";
 import { useAtom } from "../state/atom";
 import { go } from "../state/route";
 import { useConnection } from "./connection";
-import { FirstTrace, Notice } from "./empty";
+import { FirstTrace, Notice, Refused } from "./empty";
 import { Rates } from "./rates";
 import { Running } from "./running";
 import { TraceTable } from "./table";
-import { TokenForm } from "./token";
 
 export function ListPage({ q }: { q: string }) {
   const [list] = useState(() => new LiveList(parse(q).filter));
@@ -26,7 +25,8 @@ export function ListPage({ q }: { q: string }) {
   useEffect(() => {
     document.title = q ? `${q} – lumina-stream` : "lumina-stream";
   }, [q]);
-  if (status === "refused") return <TokenForm />;
+  const refusal = useAtom(list.refusal);
+  if (status === "refused") return <Refused reason={refusal} />;
   return (
     <main class="list-page">
       <h1 class="visually-hidden">Traces</h1>

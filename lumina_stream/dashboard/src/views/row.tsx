@@ -49,7 +49,7 @@ export function TraceRow({ id, trace, list, place, isActive, isNew }: {
   const name = trace.name || "(root not seen yet)";
   const both = (trace.input_tokens ?? 0) + (trace.output_tokens ?? 0);
   const time = useTicking<HTMLSpanElement>(
-    () => (isOpen ? duration(Math.max(0, list.nowNs() - trace.start_ns)) : lasted(trace)),
+    () => (isOpen ? lasts(trace, list.nowNs()) : lasted(trace)),
     isOpen && trace.start_ns > 0,
   );
   return (
@@ -113,6 +113,11 @@ function Flaws({ trace }: { trace: TraceSummary }) {
       {(trace.truncated ?? 0) > 0 && <span class="flaw flaw-cut">{count(trace.truncated ?? 0)} not kept</span>}
     </>
   );
+}
+
+/** How long it runs; nothing while its start, or what time it is, is not known. */
+function lasts(trace: TraceSummary, nowNs: number): string {
+  return trace.start_ns > 0 && nowNs > 0 ? duration(Math.max(0, nowNs - trace.start_ns)) : "";
 }
 
 function lasted(trace: TraceSummary): string {

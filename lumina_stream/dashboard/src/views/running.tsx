@@ -76,10 +76,11 @@ function Line({ span, list, longest, isOver, traceName }: {
   isOver: boolean;
   traceName: string;
 }) {
-  const lasts = () => Math.max(0, list.nowNs() - span.start_ns);
-  const time = useTicking<HTMLSpanElement>(() => (isOver ? "over" : duration(lasts())), !isOver);
+  // Nothing is said of how long until the relay has said what time it is.
+  const since = (ns: number) => (list.nowNs() > 0 ? Math.max(0, list.nowNs() - ns) : NaN);
+  const time = useTicking<HTMLSpanElement>(() => (isOver ? "over" : duration(since(span.start_ns))), !isOver);
   const sign = useTicking<HTMLSpanElement>(
-    () => (isOver ? "" : `${span.silent ? "silent, " : ""}last sign ${ago(list.nowNs() - span.last_ns)}`),
+    () => (isOver ? "" : `${span.silent ? "silent, " : ""}last sign ${ago(since(span.last_ns))}`),
     !isOver,
   );
   const state = isOver ? "ok" : span.silent ? "silent" : "running";
@@ -89,7 +90,7 @@ function Line({ span, list, longest, isOver, traceName }: {
       <a class="cut running-name" href={traceHref(span.trace_id, span.span_id)} title={span.name}>
         {span.name || "(no name)"}
       </a>
-      <span class="cut muted running-trace">{[traceName, span.service].filter(Boolean).join(" · ")}</span>
+      <span class="cut muted running-trace">{[traceName === span.name ? "" : traceName, span.service].filter(Boolean).join(" · ")}</span>
       <Lasting span={span} list={list} longest={longest} />
       <span ref={sign} class={`number secondary running-sign ${span.silent ? "silent" : ""}`} />
       <span ref={time} class="number running-time" />

@@ -2,6 +2,8 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 
+import { ApiError, login } from "../net/api";
+
 export function TokenForm() {
   const [said, say] = useState("");
   const [isBusy, setBusy] = useState(false);
@@ -43,19 +45,11 @@ export function TokenForm() {
   );
 }
 
-/** Send the token; what went wrong, or nothing and the page begins anew. */
+/** Send the token; what went wrong, or nothing and the page goes on. */
 async function trade(token: string): Promise<string> {
   try {
-    const answer = await fetch("v1/session", {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ token }),
-    });
-    if (answer.status === 401 || answer.status === 403) return "That is not its token.";
-    if (!answer.ok) return `The relay answered ${answer.status}.`;
-  } catch {
-    return "The relay does not answer.";
+    return (await login(token)) ? "" : "That is not its token.";
+  } catch (error) {
+    return error instanceof ApiError ? error.message : String(error);
   }
-  location.reload();
-  return "";
 }

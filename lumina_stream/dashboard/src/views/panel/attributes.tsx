@@ -3,6 +3,7 @@
 import { useMemo, useState } from "preact/hooks";
 
 import { count } from "../../model/format";
+import { MOST_ATTRIBUTES } from "../../model/detail";
 import type { Detail, Value } from "../../model/detail";
 import { Copy } from "../copy";
 import { Blocks } from "./blocks";
@@ -17,6 +18,9 @@ export function Attributes({ detail }: { detail: Detail | undefined }) {
   const entries = useMemo(() => sorted(detail?.values ?? new Map<string, Value>()), [detail, detail?.version]);
   const words = wanted.trim().toLowerCase();
   const found = words ? entries.filter((entry) => holds(entry, words)) : entries;
+  if (detail?.failure && entries.length === 0) {
+    return <p class="wrong part-note">Its details could not be loaded: {detail.failure}</p>;
+  }
   if (!detail?.complete && entries.length === 0) return <p class="muted part-note">Loading…</p>;
   if (entries.length === 0) return <p class="muted part-note">This span has no attributes.</p>;
   return (
@@ -47,6 +51,9 @@ export function Attributes({ detail }: { detail: Detail | undefined }) {
         list="attributes"
         render={([key, { value, marks }]) => <Attribute key={key} name={key} value={value} marks={marks} />}
       />
+      {entries.length >= MOST_ATTRIBUTES && (
+        <p class="muted part-note">No more than {count(MOST_ATTRIBUTES)} attributes of a span are kept.</p>
+      )}
       {found.length === 0 && <p class="muted part-note">No attribute holds that.</p>}
     </>
   );
