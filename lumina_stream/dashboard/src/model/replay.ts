@@ -150,7 +150,7 @@ export class TraceEvents {
       this.tell(tree, numbers[this.closeUp.at++]);
     }
     const i = tree.find(spanId);
-    return i === NONE ? undefined : tree.detail(i);
+    return i === NONE ? undefined : tree.keepDetail(i);
   }
 
   /** The numbers of a span's own facts. */
