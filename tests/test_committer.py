@@ -187,9 +187,9 @@ def test_a_full_disk_is_survived_without_loss(tmp_path: Path, monkeypatch, round
         relay = core.Relay(store, tmp_path)
         relay.start()
         await relay.ready.wait()
-        view = relay.hub.subscribe("events", frames.Filter(), BINARY, lambda: None)
+        view = relay.hub.subscribe(frames.Subscribe(), BINARY, lambda: None)
         socket = FakeSocket()
-        connection = ProducerConnection(relay, socket, relay.intake.peer())  # type: ignore[arg-type]
+        connection = ProducerConnection(relay, socket, relay.attendance.intake.peer())  # type: ignore[arg-type]
         running = asyncio.create_task(connection.run())
         session = ProducerSession(new_hello())
         signals: list[object] = []

@@ -6,7 +6,6 @@ the machines of `protocol` decide, this carries out.
 """
 
 import asyncio
-import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -16,37 +15,19 @@ from typing import Any
 import msgspec
 import structlog
 
-from lumina_stream.model import codec, limits
+from lumina_stream.model import limits
 from lumina_stream.model.clock import Clock
-from lumina_stream.model.errors import DecodeError
-from lumina_stream.model.events import (
-    EventsLost,
-    ProducerEnded,
-    ProducerEvent,
-    ProducerLost,
-    ProducerReturned,
-    ProducerStarted,
-)
-from lumina_stream.protocol import frames
-from lumina_stream.protocol.intake import (
-    Accepted,
-    Alive,
-    Ended,
-    Identity,
-    Intake,
-    Missing,
-    ProducerPeer,
-)
+from lumina_stream.protocol.intake import Accepted
 from lumina_stream.relay import admission
+from lumina_stream.relay.attendance import Attendance
 from lumina_stream.relay.committer import Committer, Submission
 from lumina_stream.relay.guests import Guests
 from lumina_stream.relay.hub import Hub
-from lumina_stream.relay.liveness import TICK_S, Liveness
+from lumina_stream.relay.liveness import TICK_S
 from lumina_stream.relay.log import Entry, Log, LogError, Removed
 from lumina_stream.relay.prices import PriceBook
 from lumina_stream.relay.projections import Projections
 from lumina_stream.relay.publication import Publication
-from lumina_stream.relay.streaming import ProducerConnection
 from lumina_stream.relay.witness import Witness
 
 PENDING_BYTES = 64 << 20
@@ -60,8 +41,6 @@ CHECKPOINT_S = 5.0
 """Between two checkpoints of the projections: what a start after a crash replays."""
 RETAIN_S = 60.0
 """Between two looks at what is too old or too much."""
-
-_decode_hello = msgspec.msgpack.Decoder(frames.Hello).decode
 
 
 class Counters(msgspec.Struct):
@@ -84,15 +63,6 @@ class Counters(msgspec.Struct):
     forwarded_spans: int = 0
     forward_failures: int = 0
     forward_dropped_spans: int = 0
-
-
-class _Heard(msgspec.Struct):
-    """What was last heard of a producer, for the day it is lost."""
-
-    last_seq: int
-    wall_ns: int = 0
-    admitted: int = 0
-    skew_ns: int = 0
 
 
 class Relay:
@@ -121,22 +91,10 @@ class Relay:
         self.projections = Projections.open(folder, store, book=self.book)
         self.committer = Committer(store, self._committed, self._refused, self._rejected)
         self.witness = Witness(self.committer.submit)
-        self._hellos: dict[str, frames.Hello] = _hellos(store)
-        self.intake = Intake(
-            store.producers(),
-            {p: _identity(hello) for p, hello in self._hellos.items()},
-            relay_id=self.witness.producer_id,
-        )
         self.hub = Hub(self.projections, self.projections.offset)
-        self.liveness = Liveness(self._lost, self._returned, self._grace, lease_s=lease_s)
+        self.attendance = Attendance(self, lease_s)
         self.guests = Guests(self)
         self._keep_s, self._max_bytes = keep_s, max_bytes
-        self._connections: dict[str, ProducerConnection] = {}
-        self._of_peer: dict[int, ProducerConnection] = {}
-        self._ending: dict[str, tuple[ProducerConnection, int]] = {}
-        self._fates: dict[str, str] = {}
-        self._heard: dict[str, _Heard] = {}
-        self._said_ns = 0
         self._unapplied: deque[tuple[int, Submission]] = deque()
         self._unapplied_bytes = 0
         self._work = asyncio.Event()
@@ -160,7 +118,7 @@ class Relay:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.liveness.close()
+        self.attendance.liveness.close()
         await self.committer.run(lambda _: None)  # what is queued is committed and told
         await asyncio.sleep(0)
         while self._unapplied:
@@ -209,45 +167,6 @@ class Relay:
         if not self._room.is_set():
             await self._room.wait()
 
-    def met(self, connection: ProducerConnection, hello: frames.Hello) -> None:
-        """Take in a producer's hello that the intake accepted."""
-        producer_id = hello.producer_id
-        older = self._connections.get(producer_id)
-        if older is not None and older is not connection:
-            older.close(4002, "superseded")
-        self._connections[producer_id] = connection
-        now = self.clock.now()
-        heard = self._heard_of(producer_id)
-        heard.wall_ns = now
-        heard.skew_ns = hello.wall_ns - now if hello.wall_ns else 0
-        self.introduce(hello)
-        self.liveness.connected(hello)
-
-    def introduce(self, hello: frames.Hello) -> None:
-        """Say who a producer is, if that is new, or that it is back."""
-        producer_id = hello.producer_id
-        # What changes with every connection is not worth a record.
-        lasting = msgspec.structs.replace(hello, first_seq=1, wall_ns=0, mono_ns=0)
-        if self._hellos.get(producer_id) != lasting:
-            self._hellos[producer_id] = lasting
-            self.counters.producers_met += 1
-            self._fates[producer_id] = "alive"
-            started = ProducerStarted(
-                self._stamp_ns(producer_id),
-                producer_id,
-                hello.service,
-                hello.resource,
-                hello.pid,
-                hello.host,
-            )
-            self._say(started, remember=(producer_id, codec.encode(lasting)))
-        else:
-            self._returned(producer_id)
-
-    def hello_of(self, producer_id: str) -> frames.Hello | None:
-        """Return what a producer said of itself, None if nothing is known."""
-        return self._hellos.get(producer_id)
-
     def accepted(
         self,
         accepted: Accepted,
@@ -261,7 +180,7 @@ class Relay:
         counters.frames += 1
         counters.bytes += len(accepted.events)
         counters.refused_events += admitted.refused
-        self._heard_of(accepted.producer_id).last_seq = accepted.first_seq + accepted.count - 1
+        self.attendance.noted(accepted.producer_id, accepted.first_seq + accepted.count - 1)
         entry = Entry(
             accepted.producer_id,
             accepted.first_seq,
@@ -272,106 +191,6 @@ class Relay:
         )
         self.committer.submit(Submission(entry, admitted.events, on_settled=on_settled))
         self._measure()
-
-    def alive(self, alive: Alive) -> None:
-        """Take in a heartbeat."""
-        heard = self._heard_of(alive.producer_id)
-        heard.admitted = max(heard.admitted, alive.admitted)
-        if alive.wall_ns:
-            heard.skew_ns = alive.wall_ns - self.clock.now()
-
-    def heard(self, connection: ProducerConnection) -> None:
-        """Note that a producer sent something."""
-        hello = connection.peer.hello
-        if hello is not None and not connection.peer.superseded:
-            self._heard_of(hello.producer_id).wall_ns = self.clock.now()
-            self.liveness.heard(hello.producer_id)
-
-    def missing(self, missing: Missing) -> None:
-        """Record events that nobody has any more."""
-        self.counters.lost_reported += missing.count
-        now = self._stamp_ns(missing.producer_id)
-        self.log.warning(
-            "events are gone from producer and log",
-            producer=missing.producer_id,
-            count=missing.count,
-        )
-        self._say(EventsLost(now, "log_rollback", missing.count, subject_id=missing.producer_id))
-
-    def ending(self, connection: ProducerConnection, ended: Ended) -> None:
-        """Take in a `bye`: the producer has ended once its last event is stored."""
-        self._ending[ended.producer_id] = (connection, ended.last_seq)
-        self._end(ended.producer_id)
-
-    def disconnected(self, connection: ProducerConnection) -> None:
-        """Note the end of a producer's connection."""
-        hello = connection.peer.hello
-        if hello is None or self._connections.get(hello.producer_id) is not connection:
-            return
-        del self._connections[hello.producer_id]
-        if hello.producer_id not in self._ending:
-            self.liveness.disconnected(hello.producer_id)
-
-    def _end(self, producer_id: str) -> None:
-        connection, last_seq = self._ending[producer_id]
-        if self.intake.last_seq(producer_id) < last_seq:
-            return
-        del self._ending[producer_id]
-        self.liveness.ended(producer_id)
-        self._heard.pop(producer_id, None)
-        self._fates[producer_id] = "ended"
-        self._say(ProducerEnded(self._stamp_ns(producer_id), producer_id, last_seq))
-        connection.close(1000, "bye")
-
-    def silent(self, producer_id: str) -> None:
-        """Take a producer for lost that nothing was heard of for too long."""
-        self._lost(producer_id)
-
-    def _lost(self, producer_id: str) -> None:
-        if self._fate(producer_id) != "alive":
-            return
-        self._fates[producer_id] = "lost"
-        self.counters.producers_lost += 1
-        heard = self._heard.pop(producer_id, None) or _Heard(self.intake.last_seq(producer_id))
-        now = self._stamp_ns(producer_id)
-        seen_ns = (heard.wall_ns or now) + heard.skew_ns
-        said: list[ProducerEvent] = [ProducerLost(now, producer_id, heard.last_seq, seen_ns)]
-        unsent = heard.admitted - heard.last_seq
-        if unsent > 0:
-            self.counters.lost_reported += unsent
-            said.append(
-                EventsLost(now, "producer_lost", unsent, exact=False, subject_id=producer_id)
-            )
-        self._say(*said)
-
-    def _returned(self, producer_id: str) -> None:
-        if self._fate(producer_id) != "alive":
-            self._fates[producer_id] = "alive"
-            self._say(ProducerReturned(self._stamp_ns(producer_id), producer_id))
-
-    def _grace(self, producer_id: str) -> None:
-        connection = self._connections.get(producer_id)
-        if connection is not None:
-            connection.abort()
-
-    def _heard_of(self, producer_id: str) -> _Heard:
-        heard = self._heard.get(producer_id)
-        if heard is None:
-            heard = self._heard[producer_id] = _Heard(self.intake.last_seq(producer_id))
-        return heard
-
-    def _fate(self, producer_id: str) -> str:
-        return self._fates.get(producer_id) or self.projections.forest.producers.state(producer_id)
-
-    def _say(self, *events: ProducerEvent, remember: tuple[str, bytes] | None = None) -> None:
-        self.witness.say(self.clock.now(), *events, remember=remember)
-
-    def _stamp_ns(self, producer_id: str) -> int:
-        """Return now, or just after what was last said of a producer: a clock set back hides nothing."""
-        known = self.projections.forest.producers.get(producer_id)
-        last = 0 if known is None else known.stamp[0]
-        self._said_ns = max(self.clock.now(), self._said_ns + 1, last + 1)
-        return self._said_ns
 
     # --- the log's answers -------------------------------------------------------------------
 
@@ -390,11 +209,7 @@ class Relay:
             if producer_id == self.witness.producer_id:
                 self.witness.committed(upto)
                 continue
-            told = self.intake.committed(producer_id, upto)
-            if told is not None:
-                self._tell(told[0], told[1])
-            if producer_id in self._ending:
-                self._end(producer_id)
+            self.attendance.committed(producer_id, upto)
         # After the acks: their senders were woken first, so they run first.
         self._work.set()
 
@@ -408,10 +223,7 @@ class Relay:
                 self.witness.refused()
                 asyncio.get_running_loop().call_later(REFUSED_PAUSE_S, self.witness.retry)
                 continue
-            told = self.intake.failed(producer_id)
-            if told is not None:
-                self._tell(told[0], frames.Throttle(REFUSED_PAUSE_S))
-                self._tell(told[0], told[1])
+            self.attendance.refused(producer_id, REFUSED_PAUSE_S)
         self._measure()
 
     def _rejected(self, submission: Submission, error: LogError) -> None:
@@ -420,18 +232,7 @@ class Relay:
         if producer_id == self.witness.producer_id:
             self.witness.committed(submission.entry.last_seq)
             return
-        # The log knows better than we did what is stored: go on from there, with what was sent since.
-        self.intake.committed(producer_id, self.store.last_seq(producer_id))
-        self.intake.failed(producer_id)
-        connection = self._connections.get(producer_id)
-        if connection is not None:
-            connection.close(1011, "rejected", frames.Error(str(error), "rejected"))
-
-    def _tell(self, peer: ProducerPeer, frame: frames.RelayToProducer) -> None:
-        hello = peer.hello
-        connection = None if hello is None else self._connections.get(hello.producer_id)
-        if connection is not None and connection.peer is peer:
-            connection.reply(frame)
+        self.attendance.rejected(producer_id, error)
 
     def _measure(self) -> None:
         if self.committer.pending_bytes + self._unapplied_bytes > PENDING_BYTES:
@@ -484,7 +285,7 @@ class Relay:
         for _ in self.projections.replay():
             await asyncio.sleep(0)
         self.hub.advance(self.projections.offset)
-        self._restore()
+        self.attendance.restore()
         self.ready.set()
         work = (self._apply(), self._tick(), self._emit(), self._keep())
         self._tasks += [asyncio.create_task(self._guard(one)) for one in work]
@@ -497,25 +298,9 @@ class Relay:
             self.degraded = "a part of the relay failed; see its log"
             raise
 
-    def _restore(self) -> None:
-        """Take over the producers that were alive when the relay last ran."""
-        producers = self.projections.forest.producers
-        known = {*self.projections.open_producers(), *(p.producer_id for p in producers.all())}
-        for producer_id in known:
-            if producers.state(producer_id) != "alive" or admission.is_relay(producer_id):
-                continue
-            if admission.is_reserved(producer_id):
-                self.guests.heard(producer_id)
-                continue
-            hello = self._hellos.get(producer_id)
-            if hello is None:
-                self.liveness.restored_unknown(producer_id)
-            else:
-                self.liveness.restored(hello)
-
     async def _tick(self) -> None:
         while True:
-            self.liveness.tick()
+            self.attendance.liveness.tick()
             self.guests.tick()
             await asyncio.sleep(TICK_S)
 
@@ -562,15 +347,3 @@ class Relay:
 
     async def _carry(self) -> bytes:
         return self.projections.carry()
-
-
-def _identity(hello: frames.Hello) -> Identity:
-    return Identity(hello.nonce, hello.pid, hello.process_start, hello.boot_id, hello.pid_namespace)
-
-
-def _hellos(store: Log) -> dict[str, frames.Hello]:
-    found: dict[str, frames.Hello] = {}
-    for producer_id, data in store.producer_data().items():
-        with contextlib.suppress(msgspec.DecodeError, DecodeError):
-            found[producer_id] = _decode_hello(data)
-    return found

@@ -74,9 +74,9 @@ class Guests:
             # A batch takes the loop a few milliseconds, and a request may hold eighty.
             await asyncio.sleep(0)
             # From here to the submission nothing may come between: seq is the order of the log.
-            relay.introduce(_hello(batch.resource, batch.producer_id))
+            relay.attendance.introduce(_hello(batch.resource, batch.producer_id))
             self.heard(batch.producer_id)
-            first_seq = relay.intake.number(batch.producer_id, batch.count)
+            first_seq = relay.attendance.intake.number(batch.producer_id, batch.count)
             one = self._loop.create_future()
             settled.append(one)
             relay.accepted(
@@ -100,11 +100,11 @@ class Guests:
         for producer_id in expired:
             self._leases.ended(producer_id)
             if producer_id in with_open:
-                self._relay.silent(producer_id)
+                self._relay.attendance.silent(producer_id)
 
     def resource(self, producer_id: str) -> otlp.Resource:
         """Return what a producer, of whatever kind, says of itself."""
-        hello = self._relay.hello_of(producer_id)
+        hello = self._relay.attendance.hello_of(producer_id)
         if hello is None:
             service = self._relay.projections.service(producer_id)
             return otlp.Resource({"service.name": service} if service else {})

@@ -82,13 +82,13 @@ class ProducerConnection:
             self.close(code, str(error), frames.Error(str(error), "protocol"))
         finally:
             self.peer.disconnected()
-            self._relay.disconnected(self)
+            self._relay.attendance.disconnected(self)
             await asyncio.gather(sender, return_exceptions=True)
 
     def _take(self, data: bytes | str) -> None:
         for action in self.peer.receive(data):
             self._act(action)
-        self._relay.heard(self)
+        self._relay.attendance.heard(self)
 
     def _act(self, action: Action) -> None:
         match action:
@@ -97,15 +97,15 @@ class ProducerConnection:
             case Accepted():
                 self._relay.accepted(action)
             case Alive():
-                self._relay.alive(action)
+                self._relay.attendance.alive(action)
             case Met(hello):
                 if is_reserved(hello.producer_id):
                     raise RemoteProtocolError("a producer id that only relays have", code=1008)
-                self._relay.met(self, hello)
+                self._relay.attendance.met(self, hello)
             case Missing():
-                self._relay.missing(action)
+                self._relay.attendance.missing(action)
             case Ended():
-                self._relay.ending(self, action)
+                self._relay.attendance.ending(self, action)
             case Closed():
                 self._outbox.append(action)
                 self._work.set()
@@ -137,5 +137,5 @@ async def stream(relay: "Relay", websocket: WebSocket, subprotocol: str | None) 
         await socket.accept(subprotocol)
     except Gone:
         return
-    peer = relay.intake.peer(wire_for(subprotocol))
+    peer = relay.attendance.intake.peer(wire_for(subprotocol))
     await ProducerConnection(relay, socket, peer).run()
