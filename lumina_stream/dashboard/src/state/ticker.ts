@@ -1,35 +1,38 @@
 // What ticks in words (durations, "2 s ago") does so ten times a second, once where less motion is
 // wanted, and not at all where nobody looks: no watcher or a hidden tab.
 
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { RefObject } from "preact";
 
-import { paintAlways } from "./frames";
+import type { Atom } from "./atom";
+import type { Atom } from "./atom";
+import { paintSoon } from "./frames";
 import { reducedMotion } from "./settings";
 
 const TICK_MS = 100;
 const CALM_TICK_MS = 1000;
 
 const watchers = new Set<() => void>();
-let stop: (() => void) | undefined;
-let lastMs = -Infinity;
+let isWaiting = false;
 
 /** Call `watcher` at each tick until the returned function is called. */
 export function onTick(watcher: () => void): () => void {
   watchers.add(watcher);
-  stop ??= paintAlways((nowMs) => {
-    // Half a frame early rather than a whole one late.
-    if (nowMs - lastMs < (reducedMotion.get() ? CALM_TICK_MS : TICK_MS) - 8) return;
-    lastMs = nowMs;
-    for (const each of [...watchers]) each();
-  });
-  return () => {
-    watchers.delete(watcher);
-    if (watchers.size === 0) {
-      stop?.();
-      stop = undefined;
-    }
-  };
+  wait();
+  return () => watchers.delete(watcher);
+}
+
+/** Between ticks nothing runs, not even an empty frame; a hidden tab has no next one to wait for. */
+function wait(): void {
+  if (isWaiting || watchers.size === 0) return;
+  isWaiting = true;
+  setTimeout(() => paintSoon(tick), reducedMotion.get() ? CALM_TICK_MS : TICK_MS);
+}
+
+function tick(): void {
+  isWaiting = false;
+  for (const each of [...watchers]) each();
+  wait();
 }
 
 /** Keep an element's text at what `write` returns, without drawing the component anew at each tick.
@@ -49,4 +52,42 @@ export function useTicking<E extends HTMLElement>(write: () => string, ticks = t
     return ticks ? onTick(update) : undefined;
   });
   return element;
+}
+
+/** Draw the component again when an atom has changed, but no more often than text ticks. */
+export function useCalmly(atom: Atom<unknown>): void {
+  const [, redraw] = useState(0);
+  useEffect(() => {
+    let stop: (() => void) | undefined;
+    const unwatch = atom.watch(() => {
+      stop ??= onTick(() => {
+        stop?.();
+        stop = undefined;
+        redraw((n) => n + 1);
+      });
+    });
+    return () => {
+      unwatch();
+      stop?.();
+    };
+  }, [atom]);
+}
+
+/** Draw again when an atom has changed, but no more often than text ticks. */
+export function useCalmly(atom: Atom<unknown>): void {
+  const [, redraw] = useState(0);
+  useEffect(() => {
+    let stop: (() => void) | undefined;
+    const unwatch = atom.watch(() => {
+      stop ??= onTick(() => {
+        stop?.();
+        stop = undefined;
+        redraw((n) => n + 1);
+      });
+    });
+    return () => {
+      unwatch();
+      stop?.();
+    };
+  }, [atom]);
 }

@@ -1,13 +1,12 @@
 // What one span says: how it went, then its conversation, error, attributes, events and links.
 
-import { useEffect, useLayoutEffect, useState } from "preact/hooks";
+import { useLayoutEffect } from "preact/hooks";
 
 import type { Detail } from "../../model/detail";
 import type { Tree } from "../../model/tree";
 import type { LiveTrace } from "../../net/trace";
-import type { Atom } from "../../state/atom";
 import { go, route } from "../../state/route";
-import { onTick } from "../../state/ticker";
+import { useCalmly } from "../../state/ticker";
 import { Overview } from "./overview";
 import { Tabs } from "./tabs";
 import "./panel.css";
@@ -57,23 +56,4 @@ export function SpanPanel({ live, span, at }: { live: LiveTrace; span: number; a
 export function select(span: string | null): void {
   const at = route.get();
   if (at.page === "trace") go({ ...at, span });
-}
-
-/** Draw again when an atom has changed, but no more often than text ticks. */
-function useCalmly(atom: Atom<unknown>): void {
-  const [, redraw] = useState(0);
-  useEffect(() => {
-    let stop: (() => void) | undefined;
-    const unwatch = atom.watch(() => {
-      stop ??= onTick(() => {
-        stop?.();
-        stop = undefined;
-        redraw((n) => n + 1);
-      });
-    });
-    return () => {
-      unwatch();
-      stop?.();
-    };
-  }, [atom]);
 }
