@@ -5,7 +5,6 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { RefObject } from "preact";
 
 import type { Atom } from "./atom";
-import type { Atom } from "./atom";
 import { paintSoon } from "./frames";
 import { reducedMotion } from "./settings";
 
@@ -55,25 +54,6 @@ export function useTicking<E extends HTMLElement>(write: () => string, ticks = t
 }
 
 /** Draw the component again when an atom has changed, but no more often than text ticks. */
-export function useCalmly(atom: Atom<unknown>): void {
-  const [, redraw] = useState(0);
-  useEffect(() => {
-    let stop: (() => void) | undefined;
-    const unwatch = atom.watch(() => {
-      stop ??= onTick(() => {
-        stop?.();
-        stop = undefined;
-        redraw((n) => n + 1);
-      });
-    });
-    return () => {
-      unwatch();
-      stop?.();
-    };
-  }, [atom]);
-}
-
-/** Draw again when an atom has changed, but no more often than text ticks. */
 export function useCalmly(atom: Atom<unknown>): void {
   const [, redraw] = useState(0);
   useEffect(() => {
