@@ -103,6 +103,8 @@ export const LEAST_NS = 100;
 /** A trace that has just begun gets this much room. */
 export const FIRST_NS = 1e9;
 const GROWTH = 1.25;
+/** What is left free after the end of a finished trace: there its duration is written. */
+const MARGIN = 0.08;
 const EASE_MS = 120;
 
 /** Where the axis ends: as it did until now is past it, then a quarter more than is needed. */
@@ -146,16 +148,20 @@ export class Axis {
   grow(from: number, end: number, open: boolean, ms: number, eased: boolean): void {
     const to = open
       ? grownEnd(from, from === this.whole.from ? this.whole.to : from + FIRST_NS, end)
-      : Math.max(end, from + LEAST_NS) + (end - from) * 0.02; // the last bar's edge is seen
-    if (from !== this.whole.from || to !== this.whole.to) {
-      this.whole = { from, to };
-      if (this.all) this.go(this.whole, ms, eased);
-    }
+      : Math.max(end, from + LEAST_NS) + (end - from) * MARGIN;
+    this.take({ from, to }, ms, eased);
     if (this.follow && !this.all && open && end > this.goal.to) {
       const width = this.goal.to - this.goal.from;
       const right = Math.min(Math.max(end, this.goal.to) + width * 0.25, this.whole.to);
       this.go({ from: right - width, to: right }, ms, eased);
     }
+  }
+
+  /** Say what there is, to its ends. */
+  take({ from, to }: Range, ms: number, eased: boolean): void {
+    if (from === this.whole.from && to === this.whole.to) return;
+    this.whole = { from, to };
+    if (this.all) this.go(this.whole, ms, eased);
   }
 
   /** Show everything. */

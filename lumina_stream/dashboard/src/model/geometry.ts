@@ -76,13 +76,13 @@ export function place(
   let from = start;
   let to = endOf(tree, i, clock);
   if (state === RUNNING) {
-    // A producer whose clock is ahead would draw into the future: it ends at the now-line instead.
-    if (to > clock.now || from > clock.now) {
-      bar.skewed ||= to > clock.now + SKEW_SEEN || from > clock.now + SKEW_SEEN;
+    bar.end = OPEN;
+    if (to > clock.now && clock.ahead(tree.producerOf[i]) > SKEW_SEEN) {
+      // Its clock is ahead: the bar would reach into the future. It ends at the now-line instead.
+      bar.skewed = true;
       to = clock.now;
       if (from > to) from = to;
     }
-    bar.end = OPEN;
   } else {
     bar.end = state === INTERRUPTED || state === UNENDED ? DASHED : CLOSED;
   }

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { Merged } from "./merged";
+import { Merged, WIDTH } from "./merged";
 import type { Weight } from "./merged";
 import { sketch } from "./sketch";
 import { clockAt } from "./times";
@@ -17,7 +17,7 @@ function built(tree: Tree, weight: Weight = "time"): Merged {
 /** A box a line: where it is, and what is in it. */
 function seen(tree: Tree, merged: Merged, weight: Weight = "time"): string[] {
   const found: string[] = [];
-  const scale = { from: 0, to: merged.sum[weight], width: merged.sum[weight] };
+  const scale = { from: 0, to: WIDTH, width: merged.sum[weight] };
   for (let r = 0; r < merged.rows; r++) {
     merged.visit(r, scale, Infinity, (node, x, right) => {
       if (node === NONE) return;

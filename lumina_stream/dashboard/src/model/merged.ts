@@ -13,6 +13,9 @@ import type { Tree } from "./tree";
 export const WEIGHTS = ["time", "tokens", "cost"] as const;
 export type Weight = (typeof WEIGHTS)[number];
 
+/** All boxes lie between 0 and this, whatever they are weighed by. */
+export const WIDTH = 1e9;
+
 /** Boxes are nodes: a name below the names above it. */
 export class Merged extends Boxes {
   count = 0;
@@ -74,7 +77,7 @@ export class Merged extends Boxes {
     }
   }
 
-  /** Say where the boxes are: by a weight, from 0 to `sum`, the heaviest first. */
+  /** Say where the boxes are: by a weight, the heaviest first. */
   lay(weight: Weight): void {
     const { count, parent } = this;
     const total = this.total[weight];
@@ -85,6 +88,7 @@ export class Merged extends Boxes {
     const next = first.slice();
     const children = new Int32Array(count);
     for (let node = 0; node < count; node++) children[next[parent[node] + 1]++] = node;
+    const share = WIDTH / (this.sum[weight] || 1);
     const heavierFirst = (a: number, b: number) => total[b] - total[a] || a - b;
     // A row after the other, each from left to right, which is the order that boxes are listed in.
     const walk = new Int32Array(count);
@@ -101,7 +105,7 @@ export class Merged extends Boxes {
           continue;
         }
         this.start[node] = x;
-        x += total[node];
+        x += total[node] * share;
         this.end[node] = x;
         this.row[node] = above === NONE ? 0 : this.row[above] + 1;
         this.rows = this.row[node] + 1;

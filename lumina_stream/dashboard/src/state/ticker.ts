@@ -42,10 +42,9 @@ export function useTicking<E extends HTMLElement>(write: () => string, ticks = t
   const latest = useRef(write);
   latest.current = write;
   useEffect(() => {
-    let shown = "";
     const update = () => {
       const text = latest.current();
-      if (element.current && text !== shown) element.current.textContent = shown = text;
+      if (element.current && text !== element.current.textContent) element.current.textContent = text;
     };
     update();
     return ticks ? onTick(update) : undefined;

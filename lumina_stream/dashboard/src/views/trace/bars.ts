@@ -1,0 +1,315 @@
+// The bars of the waterfall: shape says the state, colour the kind.
+
+import { toPx } from "../../model/axis";
+import type { Scale } from "../../model/axis";
+import { densityColumns, figures } from "../../model/density";
+import type { Figures } from "../../model/density";
+import { clock as timeOfDay, count, duration } from "../../model/format";
+import { Bar, DASHED, OPEN, beside, drawnStart, place } from "../../model/geometry";
+import { kindGroup } from "../../model/kinds";
+import { LOSS } from "../../model/rows";
+import { durationOf, endOf } from "../../model/times";
+import { ABANDONED, CANCELLED, ERROR, INTERRUPTED, NONE, RUNNING, UNENDED } from "../../model/tree";
+import type { Tree } from "../../model/tree";
+import { dashedLine, grain, hatch, setFont, widthOf } from "./canvas";
+import type { Pen } from "./canvas";
+import { palette } from "./palette";
+import { AXIS, ROW } from "./sight";
+import type { Frame, Sight } from "./sight";
+
+const HEIGHT = 14;
+const PAD = (ROW - HEIGHT) / 2;
+const bar = new Bar();
+let columns = new Int32Array(0);
+
+/** Draw the bars of the rows in view; return whether one of them is open. */
+export function drawBars(
+  pen: Pen,
+  scale: Scale,
+  height: number,
+  top: number,
+  sight: Sight,
+  frame: Frame,
+): boolean {
+  const { rows } = sight;
+  const first = Math.max(0, Math.floor(top / ROW));
+  const last = Math.min(rows.count, Math.ceil((top + height - AXIS) / ROW));
+  setFont(pen);
+  let isOpen = false;
+  for (let row = first; row < last; row++) {
+    const y = Math.round((AXIS + row * ROW - top) / grain()) * grain();
+    const fold = rows.fold[row];
+    if (fold === LOSS) drawLosses(pen, scale, y, frame.tree);
+    else if (fold >= 0) isOpen = drawDensity(pen, scale, y, sight, frame, fold) || isOpen;
+    else isOpen = drawSpan(pen, scale, y, sight, frame, rows.span[row]) || isOpen;
+  }
+  return isOpen;
+}
+
+function drawSpan(pen: Pen, scale: Scale, y: number, sight: Sight, frame: Frame, i: number): boolean {
+  const { tree, clock } = frame;
+  if (i >= tree.count) return false;
+  const colours = palette();
+  const state = tree.stateCode(i);
+  place(bar, tree, i, drawnStart(tree, i), frame.until, clock, scale, grain());
+  if (bar.isMissing) {
+    drawMissing(pen, scale, y, frame, i);
+    return false;
+  }
+  const { width } = scale;
+  const isDim = isFaded(sight, i);
+  pen.globalAlpha = isDim ? 0.3 : 1;
+  if (bar.right > 0 && bar.x < width) drawBar(pen, y, tree, i, state, width, isDim);
+  const said = saidOf(tree, i, state, frame);
+  const text = widthOf(pen, said);
+  const at = beside(bar.x - (state === ERROR ? 3 : 0), bar.right + (state === ERROR ? 3 : 0), text, width);
+  pen.globalAlpha = isDim ? 0.5 : 1;
+  pen.fillStyle = textColour(state);
+  pen.textAlign = at.align;
+  const isOnBar = at.align === "right" && at.x > bar.x && at.x < bar.right;
+  if (isOnBar) {
+    pen.fillStyle = colours.background;
+    pen.globalAlpha = 0.85;
+    pen.fillRect(at.x - text - 4, y + 3, text + 8, ROW - 6);
+    pen.globalAlpha = 1;
+    pen.fillStyle = textColour(state);
+  }
+  pen.fillText(said, at.x, y + ROW / 2 + 0.5);
+  pen.textAlign = "left";
+  pen.globalAlpha = 1;
+  if (sight.path?.has(i)) drawPath(pen, scale, y, sight, i);
+  return bar.end === OPEN;
+}
+
+function drawBar(
+  pen: Pen,
+  y: number,
+  tree: Tree,
+  i: number,
+  state: number,
+  width: number,
+  isDim: boolean,
+): void {
+  const colours = palette();
+  const alpha = isDim ? 0.3 : 1;
+  const kind = colours.kinds[kindGroup(tree.kind(i))];
+  // Only what is to be seen of it, and a little more for its ends.
+  const x = Math.max(bar.x, -8);
+  const right = Math.min(bar.right, width + 8);
+  const solid = bar.hatch === bar.hatch ? Math.min(bar.hatch, right) : right;
+  const left = 2;
+  const radii = bar.end === OPEN ? [left, 0, 0, left] : left;
+  const isFaint = state === CANCELLED || state === ABANDONED;
+  pen.globalAlpha = alpha * (isFaint ? 0.4 : 1);
+  pen.fillStyle = kind;
+  if (solid > x) {
+    if (solid - x < 5) pen.fillRect(x, y + PAD, solid - x, HEIGHT);
+    else {
+      pen.beginPath();
+      pen.roundRect(x, y + PAD, solid - x, HEIGHT, radii);
+      pen.fill();
+    }
+  }
+  pen.globalAlpha = alpha;
+  if (bar.hatch === bar.hatch) hatch(pen, bar.hatch, y + PAD, right - bar.hatch, HEIGHT, colours.interrupted);
+  if (bar.end === DASHED) dashedLine(pen, bar.right - 1, y + 2, y + ROW - 2, colours.interrupted);
+  if (bar.end === OPEN) {
+    pen.fillStyle = colours.running;
+    pen.fillRect(bar.right - 3, y + PAD - 1, 3, HEIGHT + 2);
+  }
+  if (state === ERROR) {
+    pen.strokeStyle = colours.error;
+    pen.lineWidth = 2;
+    pen.beginPath();
+    pen.roundRect(x - 2, y + PAD - 2, right - x + 4, HEIGHT + 4, 3);
+    pen.stroke();
+  }
+  if (bar.skewed) {
+    // A notch: the bar was moved here.
+    pen.fillStyle = colours.interrupted;
+    pen.beginPath();
+    pen.moveTo(bar.x, y + PAD - 3);
+    pen.lineTo(bar.x + 7, y + PAD - 3);
+    pen.lineTo(bar.x, y + PAD + 4);
+    pen.fill();
+  }
+}
+
+/** What never started is an outline around what hangs from it. */
+function drawMissing(pen: Pen, scale: Scale, y: number, { tree, clock }: Frame, i: number): void {
+  let from = NaN;
+  let to = NaN;
+  let left = 1000;
+  for (let child = tree.firstChild[i]; child !== NONE && left-- > 0; child = tree.nextSibling[child]) {
+    if (!(from <= tree.start[child])) from = tree.start[child];
+    const end = endOf(tree, child, clock);
+    if (!(to >= end)) to = end;
+  }
+  const colours = palette();
+  pen.fillStyle = colours.muted;
+  if (from !== from) {
+    pen.fillText("has not started", 6, y + ROW / 2 + 0.5);
+    return;
+  }
+  const x = Math.max(-8, Math.round(toPx(scale, from)));
+  const right = Math.min(scale.width + 8, Math.max(x + 2, Math.round(toPx(scale, to))));
+  pen.strokeStyle = colours.control;
+  pen.lineWidth = 1;
+  pen.setLineDash([3, 3]);
+  pen.strokeRect(x + 0.5, y + PAD + 0.5, Math.max(1, right - x - 1), HEIGHT - 1);
+  pen.setLineDash([]);
+  const said = "has not started";
+  const at = beside(x, right, widthOf(pen, said), scale.width);
+  pen.textAlign = at.align;
+  pen.fillText(said, at.x, y + ROW / 2 + 0.5);
+  pen.textAlign = "left";
+}
+
+function saidOf(tree: Tree, i: number, state: number, { clock }: Frame): string {
+  const took = duration(durationOf(tree, i, clock));
+  if (state === INTERRUPTED) return `${took}, interrupted, last seen ${timeOfDay(tree.baseNs + tree.lastSeen(i))}`;
+  if (state === UNENDED) return `${took}, unended`;
+  if (state === CANCELLED) return `${took}, cancelled`;
+  if (state === ABANDONED) return `${took}, abandoned`;
+  return took;
+}
+
+function textColour(state: number): string {
+  const colours = palette();
+  if (state === RUNNING) return colours.running;
+  if (state === ERROR) return colours.error;
+  if (state === INTERRUPTED || state === UNENDED) return colours.interrupted;
+  return colours.muted;
+}
+
+/** Whether a span is not what is looked for, nor what is waited for. */
+function isFaded(sight: Sight, i: number): boolean {
+  const matches = sight.matches.get();
+  if (matches) return !matches.has(i);
+  return sight.path !== null && !sight.path.has(i);
+}
+
+/** Draw the stretches of a path that are a span's own, and the steps to the spans before and after. */
+function drawPath(pen: Pen, scale: Scale, y: number, sight: Sight, i: number): void {
+  const path = sight.path!;
+  pen.fillStyle = palette().text;
+  const line = y + ROW - 4;
+  for (const k of path.of(i)) {
+    const from = Math.max(-4, Math.round(toPx(scale, path.from[k])));
+    const to = Math.min(scale.width + 4, Math.round(toPx(scale, path.to[k])));
+    if (to < 0 || from > scale.width) continue;
+    pen.fillRect(from, line, Math.max(2, to - from), 3);
+    if (k + 1 >= path.span.length) continue;
+    const next = sight.rows.ownRow(path.span[k + 1]);
+    const own = sight.rows.ownRow(i);
+    if (next === NONE || own === NONE || to > scale.width) continue;
+    const down = (next - own) * ROW;
+    pen.fillRect(to - 1, Math.min(line, line + down), 1, Math.abs(down) + 3);
+  }
+}
+
+function drawLosses(pen: Pen, scale: Scale, y: number, tree: Tree): void {
+  const colours = palette();
+  let lost = 0;
+  let isExact = true;
+  let right = -Infinity;
+  pen.strokeStyle = colours.lost;
+  pen.lineWidth = 2;
+  for (const loss of tree.losses) {
+    lost += loss.count;
+    isExact &&= loss.exact;
+    const x = Math.round(toPx(scale, loss.time));
+    if (x < -10 || x > scale.width + 10) continue;
+    dashedLine(pen, x - 4, y + 3, y + ROW - 3, colours.lost);
+    dashedLine(pen, x + 4, y + 3, y + ROW - 3, colours.lost);
+    right = Math.max(right, x + 5);
+  }
+  const said = `${isExact ? "" : "at least "}${count(lost)} events lost`;
+  const at = beside(right - 10, right, widthOf(pen, said), scale.width);
+  // Across the row, but for what is written.
+  pen.setLineDash([6, 4]);
+  pen.lineWidth = 1;
+  pen.beginPath();
+  pen.moveTo(0, y + ROW / 2);
+  pen.lineTo(scale.width, y + ROW / 2);
+  pen.stroke();
+  pen.setLineDash([]);
+  const text = widthOf(pen, said);
+  pen.fillStyle = colours.background;
+  pen.fillRect(at.align === "left" ? at.x - 3 : at.x - text - 3, y + 3, text + 6, ROW - 6);
+  pen.fillStyle = colours.lost;
+  pen.textAlign = at.align;
+  pen.fillText(said, at.x, y + ROW / 2 + 0.5);
+  pen.textAlign = "left";
+}
+
+// --- density rows ------------------------------------------------------------------------------
+
+/** The figures of a density row, counted again as often as that costs nothing much. */
+export function figuresOf(sight: Sight, frame: Frame, fold: number): Figures {
+  const { tree } = frame;
+  const members = sight.rows.membersOf(fold);
+  const { key: group } = sight.rows.folds[fold];
+  const known = sight.figured.get(group);
+  const key = `${tree.version} ${members.count}`;
+  const isFresh = known && known.key === key && known.figures.running === 0;
+  if (isFresh || (known && performance.now() - known.ms < Math.max(100, known.cost * 20))) return known.figures;
+  if (sight.figured.size > 1000) sight.figured.clear();
+  const ms = performance.now();
+  const made = figures(tree, members, frame.clock);
+  sight.figured.set(group, { key, figures: made, ms: performance.now(), cost: performance.now() - ms });
+  return made;
+}
+
+function drawDensity(pen: Pen, scale: Scale, y: number, sight: Sight, frame: Frame, fold: number): boolean {
+  const { tree } = frame;
+  const colours = palette();
+  const members = sight.rows.membersOf(fold);
+  const across = Math.ceil(scale.width);
+  if (columns.length !== across) columns = new Int32Array(across);
+  const most = densityColumns(tree, members, frame.clock, scale, columns);
+  const first = members.list[members.from];
+  pen.fillStyle = colours.kinds[kindGroup(tree.kind(first))];
+  let right = -Infinity;
+  let left = Infinity;
+  // Runs of one height in one go.
+  for (let c = 0; c < across; ) {
+    const n = columns[c];
+    let end = c + 1;
+    while (end < across && columns[end] === n) end++;
+    if (n > 0) {
+      const tall = Math.max(3, Math.round(HEIGHT * Math.sqrt(n / most)));
+      pen.fillRect(c, y + PAD + HEIGHT - tall, end - c, tall);
+      left = Math.min(left, c);
+      right = end;
+    }
+    c = end;
+  }
+  const of = figuresOf(sight, frame, fold);
+  const parts = [`p50 ${duration(of.p50)}`, `p95 ${duration(of.p95)}`];
+  if (of.running > 0) {
+    parts.unshift(`${count(of.running)} running`);
+    const now = Math.round(toPx(scale, frame.clock.now));
+    if (now > 0 && now <= scale.width) {
+      pen.fillStyle = colours.running;
+      pen.fillRect(now - 3, y + PAD - 1, 3, HEIGHT + 2);
+    }
+  }
+  if (of.errors > 0) parts.push(`${count(of.errors)} ${of.errors === 1 ? "error" : "errors"}`);
+  const said = parts.join(", ");
+  const text = widthOf(pen, said);
+  if (right < 0) [left, right] = toPx(scale, tree.start[first]) > scale.width ? [1e6, 1e6] : [-9, -9];
+  const at = beside(left, right, text, scale.width);
+  const isOn = at.align === "right" && at.x > left && right > 0 && left < scale.width;
+  if (isOn) {
+    pen.fillStyle = colours.background;
+    pen.globalAlpha = 0.85;
+    pen.fillRect(at.x - text - 4, y + 3, text + 8, ROW - 6);
+    pen.globalAlpha = 1;
+  }
+  pen.fillStyle = of.errors > 0 ? colours.error : of.running > 0 ? colours.running : colours.muted;
+  pen.textAlign = at.align;
+  pen.fillText(said, at.x, y + ROW / 2 + 0.5);
+  pen.textAlign = "left";
+  return of.running > 0;
+}

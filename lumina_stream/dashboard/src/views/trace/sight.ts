@@ -1,0 +1,369 @@
+// What a person sees of a trace: the stretch of time, the rows, what is selected and pointed at. The
+// views draw from it, and one frame draws them all.
+//
+// It knows no elements: views register how they paint, and say whether what they drew moves by itself.
+
+import { Axis } from "../../model/axis";
+import type { Range } from "../../model/axis";
+import type { Path } from "../../model/critical";
+import type { Figures } from "../../model/density";
+import { Folding } from "../../model/folding";
+import { Paced } from "../../model/paced";
+import { Rows } from "../../model/rows";
+import { Matches, search } from "../../model/search";
+import type { Clock } from "../../model/times";
+import { ERROR, NONE, RUNNING } from "../../model/tree";
+import type { Tree } from "../../model/tree";
+import type { LiveTrace } from "../../net/trace";
+import { Atom } from "../../state/atom";
+import { paintSoon } from "../../state/frames";
+import { reducedMotion, theme } from "../../state/settings";
+import { Film } from "./film";
+import { Scroll } from "./scroll";
+import { pathOf } from "./path";
+
+export const ROW = 24;
+/** The height of the axis above the rows. */
+export const AXIS = 28;
+/** Room below the last row. */
+export const BELOW = 40;
+
+/** What a frame is painted from. */
+export type Frame = {
+  /** The screen's time. */
+  readonly ms: number;
+  readonly tree: Tree;
+  readonly clock: Clock;
+  /** What is shown of the whole. */
+  readonly view: Range;
+  readonly whole: Range;
+  /** Where the trace begins, and ends so far. */
+  readonly zero: number;
+  readonly until: number;
+  /** Something is open, and time goes on. */
+  readonly isOpen: boolean;
+};
+
+/** Draw; return whether what was drawn moves as time goes on. */
+export type Painter = (frame: Frame) => boolean;
+
+/** Where the pointer is: over which row or box (NONE), at what time, px from the canvas' corner; NaN
+ *  where it is over a label. */
+export type Pointed = { row: number; box: number; at: number; x: number; y: number };
+
+const TEXT_MS = 100;
+const CALM_MS = 1000;
+/** Which row is brought into view while following changes no more often. */
+const FOLLOW_MS = 400;
+
+export class Sight {
+  readonly axis = new Axis();
+  readonly folding = new Folding();
+  readonly rows = new Rows();
+  readonly scroll = new Scroll();
+  readonly film: Film;
+
+  /** Counts up when rows may have to be drawn again: other rows, another selection. */
+  readonly drawn = new Atom(0);
+  readonly selected = new Atom<string | null>(null);
+  readonly follow = new Atom(true);
+  readonly query = new Atom("");
+  readonly matches = new Atom<Matches | null>(null);
+  readonly isPathOn = new Atom(false);
+  /** A stretch of time that was dragged over. */
+  readonly range = new Atom<Range | null>(null);
+  readonly mark = new Atom<Range | null>(null);
+  readonly pointed = new Atom<Pointed | null>(null);
+  /** The axis that the keys move: that of time, or another view's own. */
+  moved: Axis = this.axis;
+  path: Path | null = null;
+  rowsVersion = 0;
+  /** Spans from this number on have just come. */
+  newFrom = Infinity;
+  /** Figures of density rows, by their group, with when and at what cost they were counted. */
+  readonly figured = new Map<number, { key: string; figures: Figures; ms: number; cost: number }>();
+
+  private readonly painters = new Set<Painter>();
+  private readonly pacedRows = new Paced();
+  private readonly pacedMatches = new Paced();
+  private readonly pacedPath = new Paced();
+  private shown: Tree;
+  private trees = 0;
+  private isDirty = true;
+  private isAlive = false;
+  private isStale = false;
+  private heldNow = NaN;
+  private heldMs = -Infinity;
+  private lastPx = NaN;
+  private lastTick = NaN;
+  private calm = 0;
+  private foldingSeen = 0;
+  private followedMs = -Infinity;
+  private revealing: string | null = null;
+  private arrivals: { count: number; ms: number }[] = [];
+  private readonly unwatch: (() => void)[];
+
+  constructor(readonly live: LiveTrace) {
+    this.film = new Film(live);
+    this.shown = live.tree;
+    const atoms: { watch: (watcher: () => void) => () => void }[] = [
+      live.changed,
+      live.status,
+      theme,
+      reducedMotion,
+      this.film.position,
+      this.film.state,
+      this.query,
+      this.isPathOn,
+      this.range,
+      this.mark,
+      this.selected,
+    ];
+    this.unwatch = atoms.map((atom) => atom.watch(this.touch));
+  }
+
+  close(): void {
+    for (const stop of this.unwatch) stop();
+    this.painters.clear();
+    clearTimeout(this.calm);
+  }
+
+  /** The tree that is shown: the live one, or as it was at a moment of the replay. */
+  get tree(): Tree {
+    return this.film.tree ?? this.live.tree;
+  }
+
+  /** The number of the selected span; NONE. */
+  get span(): number {
+    const id = this.selected.get();
+    return id === null ? NONE : this.tree.find(id);
+  }
+
+  /** Paint with each frame that has something new; return how to stop that. */
+  paint(painter: Painter): () => void {
+    this.painters.add(painter);
+    this.touch();
+    return () => void this.painters.delete(painter);
+  }
+
+  /** Something changed: paint in the next frame. */
+  readonly touch = (): void => {
+    this.isDirty = true;
+    paintSoon(this.frame);
+  };
+
+  /** Have a span's row, and its bar, in view as soon as it is there. */
+  reveal(id: string): void {
+    this.revealing = id;
+    this.touch();
+  }
+
+  letGo(): void {
+    this.axis.follow = false;
+    this.follow.set(false);
+  }
+
+  setFollow(follow: boolean): void {
+    this.axis.follow = follow;
+    this.follow.set(follow);
+    this.followedMs = -Infinity;
+    this.touch();
+  }
+
+  get eased(): boolean {
+    return !reducedMotion.get();
+  }
+
+  clock(ms: number): Clock {
+    if (this.film.isOn) return { now: this.film.time, ahead: () => 0 };
+    let now = this.live.nowNs() - this.tree.baseNs;
+    if (reducedMotion.get()) {
+      if (!(ms - this.heldMs < CALM_MS)) {
+        this.heldMs = ms;
+        this.heldNow = now;
+      }
+      now = this.heldNow;
+    }
+    return { now, ahead: (producer) => this.live.skew(producer) };
+  }
+
+  private readonly frame = (ms: number): void => {
+    if (this.painters.size === 0) return;
+    this.film.advance(ms);
+    this.switchTree();
+    const frame = this.look(ms);
+    const moves = this.axis.moves(ms);
+    const px = Math.round(((frame.clock.now - frame.view.from) / (frame.view.to - frame.view.from)) * 4096);
+    const tick = Math.floor(ms / TEXT_MS);
+    const passes = this.isAlive && (px !== this.lastPx || tick !== this.lastTick);
+    if (this.isDirty || moves || passes || this.isStale) {
+      this.isDirty = false;
+      this.lastPx = px;
+      this.lastTick = tick;
+      this.work(frame);
+      this.isAlive = false;
+      for (const painter of [...this.painters]) if (painter(frame)) this.isAlive = true;
+      this.isAlive &&= frame.isOpen;
+    }
+    if (moves || this.isStale || this.film.state.get() === "playing") paintSoon(this.frame);
+    else if (this.isAlive) this.again();
+  };
+
+  /** Paint again as time goes on: in the next frame, or in a second where that is less motion. */
+  private again(): void {
+    if (!reducedMotion.get()) return paintSoon(this.frame);
+    clearTimeout(this.calm);
+    this.calm = window.setTimeout(this.touch, CALM_MS);
+  }
+
+  private switchTree(): void {
+    const { tree } = this;
+    if (tree === this.shown) return;
+    if (this.shown.baseNs > 0 && tree.baseNs > 0) {
+      const by = this.shown.baseNs - tree.baseNs;
+      if (by !== 0) this.shift(by);
+    }
+    this.folding.carry(this.shown, tree);
+    this.shown = tree;
+    this.trees++;
+    this.arrivals = [];
+    this.figured.clear();
+  }
+
+  private shift(by: number): void {
+    this.axis.shift(by);
+    const moved = (range: Range | null) => range && { from: range.from + by, to: range.to + by };
+    this.range.update(moved);
+    this.mark.update(moved);
+  }
+
+  /** Find out what there is to see at this moment. */
+  private look(ms: number): Frame {
+    const { tree, live } = this;
+    const clock = this.clock(ms);
+    const isOpen = tree.openCount > 0 && (!this.film.isOn || this.film.state.get() === "playing");
+    const whole = live.tree;
+    const shift = whole.baseNs - tree.baseNs;
+    if (whole.startNs > 0) {
+      const zero = startOf(whole);
+      const grows = whole.openCount > 0;
+      const end = grows ? live.nowNs() - whole.baseNs : endOf(whole);
+      const held = grows && !this.film.isOn && reducedMotion.get() ? clock.now - shift : end;
+      this.axis.grow(zero + shift, Math.max(held, zero) + shift, grows, ms, this.eased);
+    }
+    const zero = this.axis.whole.from;
+    return {
+      ms,
+      tree,
+      clock,
+      view: this.axis.view(ms),
+      whole: this.axis.whole,
+      zero,
+      until: tree.openCount > 0 ? clock.now : Math.max(zero, endOf(tree)),
+      isOpen,
+    };
+  }
+
+  /** Bring what is made from the tree up to date, as far as there is time for it. */
+  private work(frame: Frame): void {
+    this.layRows(frame);
+    const { tree } = frame;
+    const query = this.query.get();
+    const shape = `${this.trees} ${tree.shape}`;
+    const asked = query.trim() === "" ? "" : `${shape} ${query}`;
+    const now = () => performance.now();
+    const isTyped = this.matches.get() === null || this.askedFor !== query;
+    if (this.pacedMatches.run(asked, now, () => this.matches.set(asked ? search(tree, query) : null), isTyped)) {
+      this.askedFor = query;
+    }
+    const wanted = this.isPathOn.get() ? `${this.trees} ${tree.version} ${tree.finished}` : "";
+    this.pacedPath.run(wanted, now, () => {
+      this.path = wanted ? pathOf(tree, frame.clock) : null;
+    }, (this.path === null) !== (wanted === ""));
+    this.isStale = this.pacedRows.isStale || this.pacedMatches.isStale || this.pacedPath.isStale;
+  }
+
+  private askedFor = "";
+
+  private layRows(frame: Frame): void {
+    const { tree, folding, rows, scroll } = this;
+    const revealed = this.takeRevealing(tree);
+    const isUrgent = folding.version !== this.foldingSeen;
+    const key = `${this.trees} ${tree.shape} ${tree.errorCount} ${tree.losses.length} ${folding.version}`;
+    const old = this.pointed.get()?.row ?? Math.floor(scroll.top / ROW);
+    const anchor = old >= 0 && old < rows.count && (scroll.top > 0 || this.pointed.get()) ? rows.span[old] : NONE;
+    const isDone = this.pacedRows.run(key, () => performance.now(), () => {
+      tree.settle();
+      rows.build(tree, folding);
+    }, isUrgent);
+    if (isDone) {
+      this.foldingSeen = folding.version;
+      this.rowsVersion++;
+      this.arrived(frame.ms, tree);
+      scroll.resize(rows.count * ROW + AXIS + BELOW, scroll.seen);
+      // The row under the pointer stays there, whatever came above it.
+      const row = anchor === NONE || anchor >= tree.count ? NONE : rows.rowFor(tree, anchor);
+      if (row !== NONE && row !== old) scroll.to(scroll.top + (row - old) * ROW);
+    }
+    if (revealed !== NONE) this.showRow(rows.rowFor(tree, revealed));
+    else if (this.follow.get() && frame.isOpen) this.followRow(frame);
+  }
+
+  private takeRevealing(tree: Tree): number {
+    if (this.revealing === null) return NONE;
+    const i = tree.find(this.revealing);
+    if (i === NONE) return NONE;
+    this.revealing = null;
+    tree.settle();
+    this.folding.reveal(tree, i);
+    return i;
+  }
+
+  showRow(row: number): void {
+    if (row === NONE) return;
+    this.scroll.reveal(row * ROW, (row + 1) * ROW + AXIS, ROW * 2);
+  }
+
+  /** While following, the span that began last is in view. */
+  private followRow({ ms, tree }: Frame): void {
+    if (ms - this.followedMs < FOLLOW_MS || this.pointed.get()) return;
+    this.followedMs = ms;
+    let latest: number = NONE;
+    for (const i of tree.unended()) {
+      if (tree.stateCode(i) !== RUNNING) continue;
+      if (latest === NONE || tree.start[i] > tree.start[latest]) latest = i;
+    }
+    if (latest !== NONE) this.showRow(this.rows.rowFor(tree, latest));
+  }
+
+  /** Remember which spans are new, for the tint of their rows. */
+  private arrived(ms: number, tree: Tree): void {
+    const isLoading = tree.total > tree.count || this.film.isOn || this.live.status.get() === "loading";
+    if (isLoading) this.arrivals = [];
+    else this.arrivals.push({ count: tree.count, ms });
+    while (this.arrivals.length > 1 && this.arrivals[1].ms < ms - 600) this.arrivals.shift();
+    this.newFrom = this.arrivals.length > 1 ? this.arrivals[0].count : Infinity;
+  }
+
+  /** All spans that failed, from the top of the tree to the bottom. */
+  errors(): Matches {
+    const { tree } = this;
+    tree.settle();
+    return Matches.of(tree, (i) => tree.status[i] === ERROR);
+  }
+}
+
+/** When a trace begins, ns since its base; exact where its root says so. */
+function startOf(tree: Tree): number {
+  return exactly(tree.startNs - tree.baseNs, tree.root === NONE ? NaN : tree.start[tree.root]);
+}
+
+function endOf(tree: Tree): number {
+  const end = Math.max(tree.endNs, tree.lastSeenNs, tree.startNs) - tree.baseNs;
+  return exactly(end, tree.root === NONE ? NaN : tree.end[tree.root]);
+}
+
+/** Absolute times are rounded to 256 ns. */
+function exactly(rounded: number, exact: number): number {
+  return Math.abs(rounded - exact) <= 512 ? exact : rounded;
+}
