@@ -30,6 +30,10 @@ export class LiveList {
   /** Of the traces that match the filter and started in the last minutes. */
   readonly rates = new Atom<Rates | null>(null);
   readonly status = new Atom<LinkStatus>("loading");
+  /** Why it was refused, for people. */
+  readonly refusal = new Atom("");
+  /** Never much: the relay sends no more than ten messages a second. */
+  readonly behind = new Atom(0);
   /** Whether older traces can be had by `more`. */
   readonly hasMore = new Atom(false);
 
@@ -65,15 +69,6 @@ export class LiveList {
     this.askRates();
   }
 
-  /** Messages that wait are never many here: the relay sends no more than ten a second. */
-  get behind(): Atom<number> {
-    return this.connection.behind;
-  }
-
-  get refusal(): Atom<string> {
-    return this.connection.refusal;
-  }
-
   /** The relay's wall clock as estimated here, ns; 0 until it has said what time it is. */
   nowNs(): number {
     return this.clock.at(performance.now());
@@ -90,7 +85,12 @@ export class LiveList {
 
   /** Load the next page of older traces. Throws an `ApiError`. */
   more(): Promise<void> {
-    this.loading ??= this.loadMore().finally(() => (this.loading = null));
+    const { signal } = this.asked;
+    this.loading ??= this.loadMore(signal)
+      .catch((error: unknown) => {
+        if (!signal.aborted) throw error;
+      })
+      .finally(() => (this.loading = null));
     return this.loading;
   }
 
@@ -121,9 +121,11 @@ export class LiveList {
     const show = () => {
       if (connection !== this.connection) return;
       const status = connection.status.get();
+      this.refusal.set(connection.refusal.get());
       if (status !== "live" || this.isListed) this.status.set(status);
     };
     connection.status.watch(show);
+    connection.behind.watch(() => this.behind.set(connection.behind.get()));
     return connection;
   }
 
@@ -175,8 +177,7 @@ export class LiveList {
     this.hasMore.set(true);
   }
 
-  private async loadMore(): Promise<void> {
-    const { signal } = this.asked;
+  private async loadMore(signal: AbortSignal): Promise<void> {
     const params = toParams(this.filter);
     params.set("limit", String(PAGE));
     if (Number.isFinite(this.whole)) params.set("until_ns", String(this.whole + ROUNDING_NS));
