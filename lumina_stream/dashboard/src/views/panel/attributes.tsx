@@ -18,10 +18,7 @@ export function Attributes({ detail }: { detail: Detail | undefined }) {
   const entries = useMemo(() => sorted(detail?.values ?? new Map<string, Value>()), [detail, detail?.version]);
   const words = wanted.trim().toLowerCase();
   const found = words ? entries.filter((entry) => holds(entry, words)) : entries;
-  if (detail?.failure && entries.length === 0) {
-    return <p class="wrong part-note">Its details could not be loaded: {detail.failure}</p>;
-  }
-  if (!detail?.complete && entries.length === 0) return <p class="muted part-note">Loading…</p>;
+  if (entries.length === 0 && !detail?.complete) return <NotHere detail={detail} />;
   if (entries.length === 0) return <p class="muted part-note">This span has no attributes.</p>;
   return (
     <>
@@ -56,6 +53,15 @@ export function Attributes({ detail }: { detail: Detail | undefined }) {
       )}
       {found.length === 0 && <p class="muted part-note">No attribute holds that.</p>}
     </>
+  );
+}
+
+/** What is shown of a span whose detail is on its way, or did not come. */
+export function NotHere({ detail }: { detail: Detail | undefined }) {
+  return detail?.failure ? (
+    <p class="wrong part-note">Its details could not be loaded: {detail.failure}</p>
+  ) : (
+    <p class="muted part-note">Loading…</p>
   );
 }
 

@@ -1,14 +1,17 @@
 // What failed: its type, its message, where.
 
-import type { ErrorInfo } from "../../model/wire";
+import type { Detail } from "../../model/detail";
 import { Copy } from "../copy";
+import { NotHere } from "./attributes";
 import { Folded } from "./fold";
 import { markText } from "./values";
 
-export function ErrorPart({ error, marks }: { error: ErrorInfo | null; marks?: ReadonlyMap<string, string> }) {
+export function ErrorPart({ detail }: { detail: Detail | undefined }) {
+  const error = detail?.error;
+  if (!error && !detail?.complete) return <NotHere detail={detail} />;
   if (!error) return <p class="muted part-note">The program said that it failed, and no more.</p>;
   const whole = [[error.type, error.message].filter(Boolean).join(": "), error.stacktrace].filter(Boolean).join("\n\n");
-  const said = [...(marks ?? [])].filter(([path]) => path.startsWith("@error"));
+  const said = [...(detail?.marks ?? [])].filter(([path]) => path.startsWith("@error"));
   return (
     <div class="error-part">
       <div class="error-head">

@@ -79,7 +79,7 @@ export function Tabs({ shown }: { shown: Shown }) {
       </div>
       <Part name={open} id={id}>
         {open === "conversation" && <Conversation said={said} />}
-        {open === "error" && <ErrorPart error={detail?.error ?? null} marks={detail?.marks} />}
+        {open === "error" && <ErrorPart detail={detail} />}
         {open === "attributes" && <Attributes detail={detail} />}
         {open === "events" && <Events shown={shown} />}
         {open === "links" && <Links shown={shown} />}
