@@ -37,3 +37,21 @@ make_environment() {
     echo "$stamp $3" >"$1/.stamp"
   fi
 }
+
+# make_dashboard: install what the dashboard is checked and built with, once per change of its lock file.
+# Without Node 20 or later it says so and fails; where CI is set, so does the script.
+make_dashboard() {
+  local folder=lumina_stream/dashboard version stamp
+  version=$(node --version 2>/dev/null || true)
+  if [ -z "$version" ] || [ "$(echo "${version#v}" | cut -d. -f1)" -lt 20 ]; then
+    echo "the dashboard needs Node 20 or later, and there is ${version:-none}: it is left out here" >&2
+    [ -z "${CI:-}" ] || exit 1
+    return 1
+  fi
+  stamp="$(cksum <"$folder/package-lock.json") $version"
+  if [ "$(cat "$folder/node_modules/.stamp" 2>/dev/null || true)" != "$stamp" ]; then
+    echo "setting up $folder (once) ..." >&2
+    npm --prefix "$folder" ci --silent >&2 || exit 1
+    echo "$stamp" >"$folder/node_modules/.stamp"
+  fi
+}
