@@ -3,6 +3,7 @@
 import { useLayoutEffect } from "preact/hooks";
 
 import type { Detail } from "../../model/detail";
+import { NONE } from "../../model/tree";
 import type { Tree } from "../../model/tree";
 import type { LiveTrace } from "../../net/trace";
 import { go, route } from "../../state/route";
@@ -30,7 +31,11 @@ export type Shown = {
 /** Show a span of a trace, filling the box that it is in. `at`: as it was at a moment of the replay. */
 export function SpanPanel({ live, span, at }: { live: LiveTrace; span: number; at?: Moment }) {
   useCalmly(live.changed);
-  useLayoutEffect(() => live.open(span), [live, live.tree, span]);
+  const now = at ? NONE : span; // the replay has numbers, and details, of its own
+  useLayoutEffect(() => {
+    live.open(now);
+    return () => live.open(NONE);
+  }, [live, live.tree, now]);
   const tree = at?.tree ?? live.tree;
   if (span < 0 || span >= tree.count) return <section class="panel" aria-label="Span" />;
   tree.settle();
