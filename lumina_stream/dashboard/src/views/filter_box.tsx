@@ -102,7 +102,7 @@ export function FilterBox() {
   };
 
   return (
-    <div class="filter" role="search">
+    <div class="filter" role="search" aria-label="All traces">
       <input
         ref={input}
         type="text"

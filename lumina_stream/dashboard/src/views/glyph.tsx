@@ -3,11 +3,13 @@
 import { KIND_GROUPS, kindGroup } from "../model/kinds";
 import type { State } from "../model/wire";
 
-/** Draw a state (or "silent") in a 12 px square. `label`: what those hear who do not see it. */
+/** Draw a state (or "silent") in a 12 px square. `label`: what those hear who do not see it;
+    "" where the text beside it says so. */
 export function Glyph({ state, label }: { state: State | "silent"; label?: string }) {
   if (state === "ok" && label === undefined) return <span class="visually-hidden">ok</span>;
+  const named = label === "" ? { "aria-hidden": true } : { role: "img" as const, "aria-label": label ?? state };
   return (
-    <svg class={`glyph glyph-${state}`} viewBox="0 0 12 12" role="img" aria-label={label ?? state}>
+    <svg class={`glyph glyph-${state}`} viewBox="0 0 12 12" {...named}>
       {shape(state)}
     </svg>
   );
