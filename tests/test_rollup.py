@@ -1,8 +1,10 @@
 """Sums over trees: kept by difference, the same as if they were added up anew."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.trees import TRACE
 
@@ -194,6 +196,40 @@ def test_a_change_costs_its_depth_not_its_width(monkeypatch: Any) -> None:
     assert sorted(looked_at) == [sid(77), sid(10_001)]
 
 
+@pytest.mark.parametrize("shape", ["flat", "deep", "bushy"])
+def test_steps_are_small_whatever_the_shape(monkeypatch: Any, shape: str) -> None:
+    """Neither a span of many children nor a deep tree is one long piece of work."""
+    grown = Grown()
+    grown.start(0)
+    for number in range(1, 3_001):
+        grown.start(number, {"flat": 0, "deep": number - 1, "bushy": (number - 1) // 7}[shape])
+        grown.set(number, input=1)
+    work = 0
+    upward, sum_of = rollup._upward, rollup._sum  # pyright: ignore[reportPrivateUsage]
+
+    def counting(node: SpanNode) -> Any:
+        nonlocal work
+        work += 1
+        return upward(node)
+
+    def counting_sums(node: SpanNode) -> None:
+        nonlocal work
+        work += 1
+        sum_of(node)
+
+    monkeypatch.setattr(rollup, "_upward", counting)
+    monkeypatch.setattr(rollup, "_sum", counting_sums)
+    top = grown.tree.span(sid(0))
+    assert top is not None
+    steps, longest = 0, 0
+    for _ in rollup.roll_up_steps(top, 100):
+        longest, work, steps = max(longest, work), 0, steps + 1
+    longest, work = max(longest, work), 0
+    assert grown.tree.rollup(sid(0)).spans == 3_001
+    assert max(longest, work) <= 300
+    assert steps >= 60
+
+
 # --- any history -------------------------------------------------------------------------------
 
 numbers = st.integers(0, 7)
@@ -206,6 +242,7 @@ steps = st.lists(
         st.tuples(st.just("cost"), numbers, st.sampled_from([(3, 2), (10, 0), None])),
         st.tuples(st.just("end"), numbers, st.none()),
         st.tuples(st.just("read"), numbers, st.none()),
+        st.tuples(st.just("step"), numbers, st.integers(1, 3)),
     ),
     max_size=40,
 )
@@ -213,6 +250,7 @@ steps = st.lists(
 
 def play(grown: Grown, steps: list[Any], *, reading: bool) -> None:
     costs: dict[int, Cost] = {}
+    working: Iterator[None] = iter(())
     for what, number, *rest in steps:
         match what:
             case "start":
@@ -227,14 +265,23 @@ def play(grown: Grown, steps: list[Any], *, reading: bool) -> None:
                     grown.cost(number, costs[number])
             case "end":
                 grown.end(number)
+            case "step":
+                # One that pauses while the tree changes; a new one once it is done.
+                node = grown.tree.span(sid(number))
+                if reading and next(working, working) is working and node is not None:
+                    working = rollup.roll_up_steps(node, rest[0])
+                    next(working, None)
             case _:
                 if reading and grown.tree.span(sid(number)) is not None:
                     grown.tree.rollup(sid(number))
                     _ = grown.tree.totals
     for number, cost in costs.items():
         grown.cost(number, cost)
+    for _ in working:
+        pass
 
 
+@settings(max_examples=300)
 @given(steps)
 def test_differences_and_sums_agree(steps: list[Any]) -> None:
     """Read after every step or once at the end: the same sums, in every span and over all."""

@@ -7,13 +7,17 @@ so that of ten thousand children only those that changed are looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 
 import msgspec
 
 from lumina_stream.model.node import Rollup, SpanNode, Sums
 from lumina_stream.model.usage import CALL_KEYS, Call, CallState, Cost, Share, read_call, usd
+
+STEP_SPANS = 1_000
+"""Spans whose sums are worked out at once where something else waits: about two milliseconds."""
 
 
 def mark(node: SpanNode | None) -> None:
@@ -55,6 +59,31 @@ def roll_up(top: SpanNode) -> Rollup:
     return top.rollup
 
 
+def roll_up_steps(top: SpanNode, at_once: int = STEP_SPANS) -> Iterator[None]:
+    """Work out most of the same in steps of some spans each; the tree may change between them.
+
+    `roll_up` then has no more to do than a step, and what changed meanwhile.
+    """
+    nodes = [top]
+    for at in itertools.count():
+        if at == len(nodes):
+            break
+        below = _changed(nodes[at]) if nodes[at].rollup is None else ()
+        for first in range(0, len(below), at_once):
+            nodes += [child for child in below[first : first + at_once] if child.rollup is None]
+            yield
+    work = 0
+    while nodes:
+        node = nodes.pop()
+        while node.rollup is None and _take_some(node, at_once):
+            yield
+        roll_up(node)
+        work += 1 + len(node.children or ())
+        if work >= at_once:
+            work = 0
+            yield
+
+
 def total(roots: Iterable[SpanNode]) -> Rollup:
     """Return the sums over whole trees, in which the same response counts once."""
     sums = Sums()
@@ -88,7 +117,7 @@ def cost_usd(rollup: Rollup) -> Decimal | None:
     return usd(rollup.cost) if rollup.priced else None
 
 
-def _changed(node: SpanNode) -> Iterable[SpanNode]:
+def _changed(node: SpanNode) -> Sequence[SpanNode]:
     children, sums = node.children, node.sums
     if not children:
         return ()
@@ -122,6 +151,21 @@ def _take_in(node: SpanNode) -> None:
         counted = [child.counted for child in children if child.counted is not None]
         sums.start_ns = min((r.start_ns for r in counted if r.start_ns), default=0)
         sums.end_ns = max((r.end_ns for r in counted), default=0)
+
+
+def _take_some(node: SpanNode, most: int) -> bool:
+    """Add up some new children whose sums are known; False if that is for `_take_in`."""
+    children = node.children or []
+    taken = 0 if node.sums is None else node.sums.taken
+    new = children[taken : taken + most]
+    if len(new) < most or any(child.rollup is None for child in new):
+        return False
+    sums = node.sums = node.sums or Sums()
+    for child in new:
+        child.counted = _upward(child)
+        _add(sums, child.counted, 1)
+    sums.taken += most
+    return True
 
 
 def _add(sums: Sums, rollup: Rollup, sign: int) -> None:
