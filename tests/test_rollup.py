@@ -230,6 +230,32 @@ def test_steps_are_small_whatever_the_shape(monkeypatch: Any, shape: str) -> Non
     assert steps >= 60
 
 
+@pytest.mark.parametrize("pause", range(40))
+def test_the_tree_may_change_between_two_steps(pause: int) -> None:
+    """Wherever the work stands when spans start, change and end: in the end the sums are right."""
+
+    def grow(*, in_steps: bool) -> Grown:
+        grown = Grown()
+        for number in range(16):
+            grown.start(number, (number - 1) // 3 if number else None, input=1)
+        top = grown.tree.span(sid(0))
+        assert top is not None
+        working = rollup.roll_up_steps(top, 2) if in_steps else iter(())
+        for _ in range(pause):
+            next(working, None)
+        for number in range(16):
+            grown.start(number + 20, number, input=2)
+            grown.set(number, input=3)
+        grown.end(3)
+        for _ in working:
+            pass
+        return grown
+
+    paused, whole = grow(in_steps=True), grow(in_steps=False)
+    for node in whole.tree:
+        assert _plain(paused.tree.rollup(node.span_id)) == _plain(whole.tree.rollup(node.span_id))
+
+
 # --- any history -------------------------------------------------------------------------------
 
 numbers = st.integers(0, 7)
