@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 
-import { ago, clock, cost, count, duration } from "../../model/format";
+import { UNKNOWN, ago, clock, cost, count, duration } from "../../model/format";
 import * as trees from "../../model/tree";
 import { traceHref } from "../../state/route";
 import { useTicking } from "../../state/ticker";
@@ -174,6 +174,9 @@ function CallFacts({ shown }: { shown: Shown }) {
   const isCall = tree.cost[span] !== -1;
   const rate =
     isCall && !Number.isNaN(ended) ? tokensPerSecond(tree.output[span], ended - tree.start[span], first) : null;
+  const isKnown = totals.calls > 0;
+  if (!isKnown && !call.model) return null;
+  // All of it from the beginning, so that nothing below moves when the answer has come.
   return (
     <>
       {call.model && (
@@ -181,30 +184,30 @@ function CallFacts({ shown }: { shown: Shown }) {
           {call.model}
         </Fact>
       )}
-      {call.finish && <Fact name="Finish">{call.finish}</Fact>}
+      {call.model && <Fact name="Finish">{call.finish || UNKNOWN}</Fact>}
+      <Fact name="Tokens in">
+        {isKnown ? count(totals.input) : UNKNOWN}
+        {more && more.cache_read_tokens > 0 && <span class="muted"> ({count(more.cache_read_tokens)} cached)</span>}
+      </Fact>
+      <Fact name="Tokens out">
+        {isKnown ? count(totals.output) : UNKNOWN}
+        {more && more.reasoning_tokens > 0 && <span class="muted"> ({count(more.reasoning_tokens)} reasoning)</span>}
+      </Fact>
+      <Fact
+        name="Cost"
+        title={totals.unpriced ? `${count(totals.unpriced)} calls of models without a price` : undefined}
+      >
+        {isKnown ? cost(totals.cost) : UNKNOWN}
+      </Fact>
+      {call.model && <Fact name="Tokens/s">{rate === null ? UNKNOWN : perSecond(rate)}</Fact>}
+      {call.model && <Fact name="First token">{first === null ? UNKNOWN : duration(first)}</Fact>}
       {totals.calls > 1 && <Fact name="Calls">{count(totals.calls)}</Fact>}
-      {totals.calls > 0 && (
-        <>
-          <Fact name="Tokens in" title={more?.cache_read_tokens ? `${count(more.cache_read_tokens)} of them cached` : undefined}>
-            {count(totals.input)}
-            {more && more.cache_read_tokens > 0 && <span class="muted"> ({count(more.cache_read_tokens)} cached)</span>}
-          </Fact>
-          <Fact name="Tokens out">
-            {count(totals.output)}
-            {more && more.reasoning_tokens > 0 && <span class="muted"> ({count(more.reasoning_tokens)} reasoning)</span>}
-          </Fact>
-          <Fact
-            name="Cost"
-            title={totals.unpriced ? `${count(totals.unpriced)} calls of models without a price` : undefined}
-          >
-            {cost(totals.cost)}
-          </Fact>
-        </>
-      )}
-      {rate !== null && <Fact name="Tokens/s">{rate >= 100 ? count(Math.round(rate)) : rate.toPrecision(3)}</Fact>}
-      {first !== null && <Fact name="First token">{duration(first)}</Fact>}
     </>
   );
+}
+
+function perSecond(rate: number): string {
+  return rate >= 100 ? count(Math.round(rate)) : rate.toPrecision(3);
 }
 
 /** From the span's start to the first streamed piece of its answer, ns. */
