@@ -4,9 +4,9 @@ import random
 from pathlib import Path
 
 import pytest
-from support.tree_fixtures import FOLDER, Case, cases, written
+from support.tree_cases import Case, cases
+from support.tree_fixtures import FOLDER, written
 from support.trees import canonical, grow
-
 
 CASES = {case.name: case for case in cases()}
 
