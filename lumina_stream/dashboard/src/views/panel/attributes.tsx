@@ -10,6 +10,8 @@ import { Blocks } from "./blocks";
 import { Folded } from "./fold";
 import { asItIs, marksOf, shown as read } from "./values";
 
+/** A value of more characters takes the whole width, below its name. */
+const BLOCK_FROM = 120;
 /** So many are found by looking. */
 const SEARCHED_FROM = 12;
 
@@ -84,7 +86,7 @@ export function Attribute({ name, value, marks }: {
   const [isRaw, setRaw] = useState(false);
   const { type, text, pretty } = read(value);
   const said = marks ? marksOf(name, new Map(Object.entries(marks))) : [];
-  const isBlock = type === "json" || text.includes("\n");
+  const isBlock = type === "json" || text.length > BLOCK_FROM || text.includes("\n");
   return (
     <li class={`attribute ${isBlock ? "block" : ""}`}>
       <span class="attribute-name mono" dir="auto">
