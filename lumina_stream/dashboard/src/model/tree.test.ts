@@ -2,7 +2,7 @@
 
 import { expect, test } from "vitest";
 
-import { KEEP_DETAILS, NONE, Tree } from "./tree";
+import { KEEP_DETAILS, KEEP_LENGTH, NONE, Tree } from "./tree";
 import type { Event, OutlineFrame, SpanDetail } from "./wire";
 
 const TRACE = "1".repeat(32);
@@ -131,6 +131,18 @@ test("what a large trace says in detail is kept of the open span only", () => {
   expect(tree.detail(open)?.attributes.get("late")).toBe(2);
   tree.dropDetail(open);
   expect(tree.detail(open)).toBeUndefined();
+});
+
+test("what a trace of few spans says at great length is not kept either", () => {
+  const tree = applied(new Tree(TRACE), start(0, null), start(1, 0));
+  tree.keepDetail(1);
+  const messages = [{ role: "user", content: "x".repeat(1_000_000) }];
+  for (let seq = 0; seq * 1_000_000 < KEEP_LENGTH; seq++) {
+    expect(tree.detail(0)?.values.size ?? 0).toBe(Math.min(1, seq));
+    tree.apply(attribute(0, "gen_ai.input.messages", messages, 10 + seq), "p", 10 + seq);
+  }
+  tree.apply(attribute(1, "k", 1), "p", 99);
+  expect([tree.detail(0), tree.detail(1)?.values.size]).toEqual([undefined, 1]);
 });
 
 test("a detail is whole once the relay has told of what was before", () => {

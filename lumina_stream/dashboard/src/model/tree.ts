@@ -46,6 +46,8 @@ export type { State } from "./wire";
 
 /** In larger traces attributes, events and texts are kept of spans whose detail is open only. */
 export const KEEP_DETAILS = 20_000;
+/** So it is in traces that say more than this, in characters: prompts weigh more than spans. */
+export const KEEP_LENGTH = 32_000_000;
 
 export type TreeOptions = {
   maxSpans?: number;
@@ -59,6 +61,8 @@ export class Tree extends Outlined {
   private keeps: "all" | "open" | "none";
   private readonly details = new Map<number, Detail>();
   private readonly opened = new Set<number>();
+  /** Characters in the details, roughly. */
+  private keptLength = 0;
   private standing = { shape: -1, root: NONE };
 
   constructor(
@@ -250,8 +254,9 @@ export class Tree extends Outlined {
         if (i === NONE) return;
         this.flags[i] |= HAS_ATTRIBUTES;
         const { key, value, marks = null } = event;
+        const detail = this.kept(i);
         const stamp = this.stamp(time, by, seq);
-        this.noted(this.kept(i)?.setValue(key, value, stamp, marks), "attributes");
+        if (detail !== undefined) this.noted(detail.setValue(key, value, stamp, marks), "attributes", value);
         return this.sign(i, time);
       }
       case "attributes_set": {
@@ -267,8 +272,9 @@ export class Tree extends Outlined {
         const { name, attributes = {}, marks = null } = event;
         const detail = this.kept(i);
         const stamp = this.stamp(time, by, seq);
-        if (detail !== undefined) this.noted(detail.addEvent(name, attributes, stamp, marks), "events");
-        else if (time > this.end[i] + this.slack) this.conflicts[i] |= EVENT_AFTER_END;
+        if (detail !== undefined) {
+          this.noted(detail.addEvent(name, attributes, stamp, marks), "events", attributes);
+        } else if (time > this.end[i] + this.slack) this.conflicts[i] |= EVENT_AFTER_END;
         return this.sign(i, time);
       }
       case "text_streamed":
@@ -400,7 +406,9 @@ export class Tree extends Outlined {
     if (i === NONE) return;
     this.flags[i] |= HAS_TEXT;
     const { channel, index, text } = event;
-    this.noted(this.kept(i)?.addPiece(channel, index, text, this.stamp(time, by, seq)), "text");
+    const detail = this.kept(i);
+    const stamp = this.stamp(time, by, seq);
+    if (detail !== undefined) this.noted(detail.addPiece(channel, index, text, stamp), "text", text);
     this.sign(i, time);
   }
 
@@ -409,7 +417,7 @@ export class Tree extends Outlined {
   /** The detail of a span if it is to be kept. */
   private kept(i: number): Detail | undefined {
     if (this.keeps === "all") {
-      if (this.count > KEEP_DETAILS) {
+      if (this.count > KEEP_DETAILS || this.keptLength > KEEP_LENGTH) {
         this.keeps = "open";
         for (const known of [...this.details.keys()]) {
           if (!this.opened.has(known)) this.details.delete(known);
@@ -437,7 +445,8 @@ export class Tree extends Outlined {
       if (!Object.hasOwn(values, key)) continue;
       this.flags[i] |= HAS_ATTRIBUTES;
       if (detail === undefined) return;
-      this.noted(detail.setValue(key, values[key], stamp, marksOf(key, marks)), "attributes");
+      const value = values[key];
+      this.noted(detail.setValue(key, value, stamp, marksOf(key, marks)), "attributes", value);
     }
   }
 
@@ -448,13 +457,14 @@ export class Tree extends Outlined {
     if (detail === undefined) return;
     for (let index = 0; index < links.length; index++) {
       const change = detail.addLink(index, links[index], stamp);
-      this.noted(change, "links");
+      this.noted(change, "links", links[index].attributes);
       if (change === "full") return;
     }
   }
 
-  private noted(change: Change | undefined, what: string): void {
+  private noted(change: Change, what: string, value: unknown): void {
     if (change === "full") this.truncate(what);
+    else if (change === "changed" && this.keeps === "all") this.keptLength += lengthOf(value);
   }
 
   private stamp(time: number, by: number, seq: number): Stamp {
@@ -480,6 +490,15 @@ export class Tree extends Outlined {
     }
     return best === NONE ? least : best;
   }
+}
+
+/** Roughly how many characters a value is, and a hundred for what holds it. */
+function lengthOf(value: unknown): number {
+  if (typeof value === "string") return 100 + value.length;
+  if (typeof value !== "object" || value === null) return 100;
+  let length = 100;
+  for (const inner of Object.values(value)) length += lengthOf(inner);
+  return length;
 }
 
 /** What was done to one attribute's value and the values in it. */
