@@ -34,7 +34,7 @@ def span(number: int) -> str:
 
 
 def read(tree: TraceTree) -> dict[str, Any]:
-    return json.loads(tree_json(tree))
+    return json.loads(b"".join(tree_json(tree)))
 
 
 def usage(input_tokens: int = 0) -> dict[str, Any]:
