@@ -100,11 +100,11 @@ export class Detail {
     const held = [...this.linked.values()].sort(
       (a, b) => byStamp(a.stamp, b.stamp) || a.index - b.index,
     );
-    const own = new Set(held.filter((h) => !h.stamp.imported).map((h) => contentOf(h.link)));
-    const told = new Set(this.toldLinks.map(contentOf));
+    const own = new Set(held.filter((h) => !h.stamp.imported).map((h) => contentOfLink(h.link)));
+    const told = new Set(this.toldLinks.map(contentOfLink));
     const links = [...this.toldLinks];
     for (const { stamp, link } of held) {
-      const content = contentOf(link);
+      const content = contentOfLink(link);
       if (told.has(content) || (stamp.imported && own.has(content))) continue;
       if (stamp.imported) own.add(content);
       links.push(link);
@@ -252,6 +252,10 @@ function withoutCopies(events: DetailEvent[]): readonly DetailEvent[] {
     said.add(content);
     return true;
   });
+}
+
+function contentOfLink({ trace_id, span_id, attributes = {} }: Link): string {
+  return contentOf([trace_id, span_id, attributes]);
 }
 
 /** A value as text that is the same whatever the order of its keys. */

@@ -158,7 +158,7 @@ test("a detail is whole once the relay has told of what was before", () => {
     attributes: [["k", "old", [20, "p", 2], null], ["other", 1, [20, "p", 3], { other: "redacted" }]],
     events: [{ time_ns: 30, producer_id: "p", seq: 4, name: "e" }],
     texts: [["output", 0, 31, "p", 5, "Hi"]],
-    links: [{ trace_id: TRACE, span_id: id(1) }],
+    links: [{ trace_id: TRACE, span_id: id(1), attributes: {} }],
     error: null,
     marks: { "@name": "cut:9", other: "redacted" },
   };
@@ -168,7 +168,10 @@ test("a detail is whole once the relay has told of what was before", () => {
   expect([...(detail?.attributes ?? [])]).toEqual([["k", "new"], ["other", 1]]);
   expect([...(detail?.marks ?? [])]).toEqual([["@name", "cut:9"], ["other", "redacted"]]);
   expect([detail?.events.length, detail?.text("output"), detail?.links.length]).toEqual([1, "Hi", 1]);
-  tree.restoreDetail(told); // again changes nothing
+  // What is said again, as a fact or by the relay, changes nothing.
+  const links = [{ trace_id: TRACE, span_id: id(1) }];
+  tree.apply({ type: "span_updated", trace_id: TRACE, span_id: id(0), time_ns: 12, links }, "p", 1);
+  tree.restoreDetail(told);
   expect([detail?.events.length, detail?.text("output"), detail?.links.length]).toEqual([1, "Hi", 1]);
 });
 
