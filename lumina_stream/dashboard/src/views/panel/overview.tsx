@@ -187,11 +187,9 @@ function CallFacts({ shown }: { shown: Shown }) {
       {call.model && <Fact name="Finish">{call.finish || UNKNOWN}</Fact>}
       <Fact name="Tokens in">
         {isKnown ? count(totals.input) : UNKNOWN}
-        {more && more.cache_read_tokens > 0 && <span class="muted"> ({count(more.cache_read_tokens)} cached)</span>}
       </Fact>
       <Fact name="Tokens out">
         {isKnown ? count(totals.output) : UNKNOWN}
-        {more && more.reasoning_tokens > 0 && <span class="muted"> ({count(more.reasoning_tokens)} reasoning)</span>}
       </Fact>
       <Fact
         name="Cost"
@@ -201,6 +199,9 @@ function CallFacts({ shown }: { shown: Shown }) {
       </Fact>
       {call.model && <Fact name="Tokens/s">{rate === null ? UNKNOWN : perSecond(rate)}</Fact>}
       {call.model && <Fact name="First token">{first === null ? UNKNOWN : duration(first)}</Fact>}
+      {more && more.cache_read_tokens > 0 && <Fact name="Cache read">{count(more.cache_read_tokens)}</Fact>}
+      {more && more.cache_write_tokens > 0 && <Fact name="Cache written">{count(more.cache_write_tokens)}</Fact>}
+      {more && more.reasoning_tokens > 0 && <Fact name="Reasoning">{count(more.reasoning_tokens)}</Fact>}
       {totals.calls > 1 && <Fact name="Calls">{count(totals.calls)}</Fact>}
     </>
   );
