@@ -1,8 +1,10 @@
 // The first page: what runs now, how it goes, and every trace, newest first.
 
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 
 import { parse } from "../model/filter";
+import { clock } from "../model/format";
+import type { LinkStatus } from "../net/connection";
 import { LiveList } from "../net/list";
 import { useAtom } from "../state/atom";
 import { go } from "../state/route";
@@ -39,28 +41,29 @@ function Content({ list, q }: { list: LiveList; q: string }) {
   const status = useAtom(list.status);
   const isBlank = useAtom(list.traces).length === 0 && !q;
   const isStill = useAtom(list.running).total === 0;
+  const nowNs = useNow(list, status);
   if (isBlank && isStill && status === "loading") return <Connecting />;
   return (
     <>
-      <Lost list={list} />
+      {status === "reconnecting" && <Lost nowNs={nowNs()} />}
       {isBlank && isStill ? (
         <FirstTrace />
       ) : (
-        <>
+        <div class={`list-parts ${status === "live" ? "" : "is-stale"}`}>
           <Rates list={list} />
-          <Running list={list} />
-          <Traces list={list} q={q} />
-        </>
+          <Running list={list} nowNs={nowNs} />
+          <Traces list={list} nowNs={nowNs} q={q} />
+        </div>
       )}
     </>
   );
 }
 
-function Traces({ list, q }: { list: LiveList; q: string }) {
+function Traces({ list, nowNs, q }: { list: LiveList; nowNs: () => number; q: string }) {
   const traces = useAtom(list.traces);
   const status = useAtom(list.status);
   const { errors } = useMemo(() => parse(q), [q]);
-  if (traces.length > 0) return <TraceTable list={list} traces={traces} />;
+  if (traces.length > 0) return <TraceTable list={list} nowNs={nowNs} traces={traces} />;
   if (errors.length > 0) return <Nothing title="The filter cannot be read." text={errors[0].message} />;
   if (q && status !== "loading") return <Nothing title="No trace matches." text={q} />;
   return <div class="notice" />;
@@ -94,18 +97,19 @@ function Connecting() {
   return isLate ? <Notice title="Connecting to the relay…" /> : <div class="notice" />;
 }
 
-/** What a page shows that has lost its relay: since when it stands still. */
-function Lost({ list }: { list: LiveList }) {
-  const status = useAtom(list.status);
-  const [since, setSince] = useState("");
-  useEffect(() => {
-    setSince(status === "reconnecting" ? new Date().toLocaleTimeString("en-GB") : "");
-  }, [status]);
-  if (!since) return null;
+/** The relay's time; it stands still while the relay is not heard: nobody knows what ran on since. */
+function useNow(list: LiveList, status: LinkStatus): () => number {
+  const stopped = useRef(0);
+  if (status === "live") stopped.current = 0;
+  else stopped.current ||= list.nowNs();
+  return useCallback(() => stopped.current || list.nowNs(), [list]);
+}
+
+function Lost({ nowNs }: { nowNs: number }) {
   return (
     <div class="strip" role="status">
       <span>
-        The relay does not answer since {since}; this page goes on by itself when it does.
+        The relay does not answer. What you see is as of {clock(nowNs)}; it goes on by itself.
       </span>
       <button type="button" class="bordered" onClick={() => location.reload()}>
         Reload

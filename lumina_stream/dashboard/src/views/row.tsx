@@ -2,7 +2,6 @@
 
 import { clock, cost, count, duration, tokens } from "../model/format";
 import type { TraceSummary } from "../model/wire";
-import type { LiveList } from "../net/list";
 import { traceHref } from "../state/route";
 import { useTicking } from "../state/ticker";
 import { Glyph } from "./glyph";
@@ -37,10 +36,10 @@ export function TableHead() {
   );
 }
 
-export function TraceRow({ id, trace, list, place, isActive, isNew }: {
+export function TraceRow({ id, trace, nowNs, place, isActive, isNew }: {
   id: string;
   trace: TraceSummary;
-  list: LiveList;
+  nowNs: () => number;
   place: number;
   isActive: boolean;
   isNew: boolean;
@@ -49,7 +48,7 @@ export function TraceRow({ id, trace, list, place, isActive, isNew }: {
   const name = trace.name || "(root not seen yet)";
   const both = (trace.input_tokens ?? 0) + (trace.output_tokens ?? 0);
   const time = useTicking<HTMLSpanElement>(
-    () => (isOpen ? lasts(trace, list.nowNs()) : lasted(trace)),
+    () => (isOpen ? lasts(trace, nowNs()) : lasted(trace)),
     isOpen && trace.start_ns > 0,
   );
   return (
@@ -93,7 +92,7 @@ export function TraceRow({ id, trace, list, place, isActive, isNew }: {
         {trace.preview}
       </span>
       <span role="gridcell" class="cell cell-started muted" title={exactly(trace.start_ns)}>
-        {trace.start_ns > 0 && started(trace.start_ns, list.nowNs())}
+        {trace.start_ns > 0 && started(trace.start_ns, nowNs())}
       </span>
     </div>
   );

@@ -17,7 +17,7 @@ const FEW = 5;
 /** The section shrinks only after fewer lines were enough for so long. */
 const SHRINK_MS = 5000;
 
-export function Running({ list }: { list: LiveList }) {
+export function Running({ list, nowNs }: { list: LiveList; nowNs: () => number }) {
   const { spans, total } = useAtom(list.running);
   const traces = useAtom(list.traces);
   const [isAll, setAll] = useState(false);
@@ -56,7 +56,7 @@ export function Running({ list }: { list: LiveList }) {
               <Line
                 key={id}
                 span={span}
-                list={list}
+                nowNs={nowNs}
                 longest={longest}
                 isOver={isOver}
                 traceName={names.get(span.trace_id) ?? ""}
@@ -69,15 +69,15 @@ export function Running({ list }: { list: LiveList }) {
   );
 }
 
-function Line({ span, list, longest, isOver, traceName }: {
+function Line({ span, nowNs, longest, isOver, traceName }: {
   span: OpenSpan;
-  list: LiveList;
+  nowNs: () => number;
   longest: number;
   isOver: boolean;
   traceName: string;
 }) {
   // Nothing is said of how long until the relay has said what time it is.
-  const since = (ns: number) => (list.nowNs() > 0 ? Math.max(0, list.nowNs() - ns) : NaN);
+  const since = (ns: number) => (nowNs() > 0 ? Math.max(0, nowNs() - ns) : NaN);
   const time = useTicking<HTMLSpanElement>(() => (isOver ? "over" : duration(since(span.start_ns))), !isOver);
   const sign = useTicking<HTMLSpanElement>(
     () => (isOver ? "" : `${span.silent ? "silent, " : ""}last sign ${ago(since(span.last_ns))}`),
@@ -91,7 +91,7 @@ function Line({ span, list, longest, isOver, traceName }: {
         {span.name || "(no name)"}
       </a>
       <span class="cut muted running-trace">{[traceName === span.name ? "" : traceName, span.service].filter(Boolean).join(" · ")}</span>
-      <Lasting span={span} list={list} longest={longest} />
+      <Lasting span={span} nowNs={nowNs} longest={longest} />
       <span ref={sign} class={`number secondary running-sign ${span.silent ? "silent" : ""}`} />
       <span ref={time} class="number running-time" />
     </li>
@@ -99,10 +99,10 @@ function Line({ span, list, longest, isOver, traceName }: {
 }
 
 /** A bar from the span's start to now, on the longest span's scale; pale since the last sign of life. */
-function Lasting({ span, list, longest }: { span: OpenSpan; list: LiveList; longest: number }) {
+function Lasting({ span, nowNs, longest }: { span: OpenSpan; nowNs: () => number; longest: number }) {
   const bar = useRef<HTMLSpanElement>(null);
   const share = () => {
-    const now = list.nowNs();
+    const now = nowNs();
     const whole = Math.max(1, now - longest);
     const start = Math.min(1, Math.max(0, (span.start_ns - longest) / whole));
     const last = Math.min(1, Math.max(start, (span.last_ns - longest) / whole));

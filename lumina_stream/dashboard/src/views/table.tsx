@@ -18,7 +18,11 @@ const MORE_AT = 20;
 /** How long a new line is tinted. */
 const ARRIVAL_MS = 600;
 
-export function TraceTable({ list, traces }: { list: LiveList; traces: readonly TraceSummary[] }) {
+export function TraceTable({ list, nowNs, traces }: {
+  list: LiveList;
+  nowNs: () => number;
+  traces: readonly TraceSummary[];
+}) {
   const scroller = useRef<HTMLDivElement>(null);
   const [isScrolled, setScrolled] = useState(false);
   const [active, setActive] = useState<string | null>(null);
@@ -105,7 +109,7 @@ export function TraceTable({ list, traces }: { list: LiveList; traces: readonly 
                   key={order[row]}
                   id={rowId(order[row])}
                   trace={trace}
-                  list={list}
+                  nowNs={nowNs}
                   place={row}
                   isActive={row === at}
                   isNew={known.isNew(order[row])}
