@@ -1,4 +1,5 @@
-// What a person has chosen and the browser keeps: the theme, widths. Nothing here leaves the browser.
+// What a person has chosen and the browser keeps: the theme, widths. Nothing here leaves the
+// browser.
 
 import { Atom } from "./atom";
 

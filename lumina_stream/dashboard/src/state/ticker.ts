@@ -21,7 +21,8 @@ export function onTick(watcher: () => void): () => void {
   return () => watchers.delete(watcher);
 }
 
-/** Between ticks nothing runs, not even an empty frame; a hidden tab has no next one to wait for. */
+/** Between ticks nothing runs, not even an empty frame; a hidden tab has no next one to wait
+ * for. */
 function wait(): void {
   if (isWaiting || watchers.size === 0) return;
   isWaiting = true;
@@ -35,16 +36,20 @@ function tick(): void {
 }
 
 /** Keep an element's text at what `write` returns, without drawing the component anew at each tick.
-
-    The element must have no children of its own. */
-export function useTicking<E extends HTMLElement>(write: () => string, ticks = true): RefObject<E | null> {
+ *
+ * The element must have no children of its own. */
+export function useTicking<E extends HTMLElement>(
+  write: () => string,
+  ticks = true,
+): RefObject<E | null> {
   const element = useRef<E>(null);
   const latest = useRef(write);
   latest.current = write;
   useEffect(() => {
     const update = () => {
       const text = latest.current();
-      if (element.current && text !== element.current.textContent) element.current.textContent = text;
+      if (element.current && text !== element.current.textContent)
+        element.current.textContent = text;
     };
     update();
     return ticks ? onTick(update) : undefined;

@@ -1,4 +1,5 @@
-// What the filter box offers while a person types: the words of the filter, and what was seen. Pure.
+// What the filter box offers while a person types: the words of the filter, and what was seen.
+// Pure.
 
 export type Offer = {
   /** What replaces the word at the caret. */
@@ -21,7 +22,16 @@ const WORDS: readonly Offer[] = [
   { text: "user:", hint: "a user that a span names", goesOn: true },
 ];
 
-const STATES = ["running", "ok", "error", "cancelled", "abandoned", "interrupted", "unended", "missing"];
+const STATES = [
+  "running",
+  "ok",
+  "error",
+  "cancelled",
+  "abandoned",
+  "interrupted",
+  "unended",
+  "missing",
+];
 const MOST = 8;
 
 /** What was seen, by the word that takes it. */
@@ -35,12 +45,18 @@ export function complete(text: string, caret: number, seen: Seen): Completion {
   const word = text.slice(from, caret);
   const colon = word.indexOf(":");
   if (colon < 0) {
-    const offers = WORDS.filter((offer) => offer.text.startsWith(word.toLowerCase()) && offer.text !== word);
+    const offers = WORDS.filter(
+      (offer) => offer.text.startsWith(word.toLowerCase()) && offer.text !== word,
+    );
     return { from, to, offers };
   }
   const key = word.slice(0, colon).toLowerCase();
-  const begun = word.slice(colon + 1).replace(/^"/, "").toLowerCase();
-  const values = key === "state" ? STATES : key === "service" ? seen.service : key === "name" ? seen.name : [];
+  const begun = word
+    .slice(colon + 1)
+    .replace(/^"/, "")
+    .toLowerCase();
+  const values =
+    key === "state" ? STATES : key === "service" ? seen.service : key === "name" ? seen.name : [];
   const found = [...new Set(values)].filter((value) => value && value.toLowerCase() !== begun);
   const offers = [
     ...found.filter((value) => value.toLowerCase().startsWith(begun)),
@@ -54,7 +70,11 @@ export function complete(text: string, caret: number, seen: Seen): Completion {
 }
 
 /** Put an offer into the text; return that and where the caret is then. */
-export function accept(text: string, { from, to }: Completion, offer: Offer): { text: string; caret: number } {
+export function accept(
+  text: string,
+  { from, to }: Completion,
+  offer: Offer,
+): { text: string; caret: number } {
   const rest = text.slice(to);
   const word = offer.goesOn || /^\s/.test(rest) ? offer.text : `${offer.text} `;
   return { text: text.slice(0, from) + word + rest, caret: from + word.length };

@@ -5,7 +5,15 @@ import { useEffect, useRef, useState } from "preact/hooks";
 const SAID_MS = 1500;
 
 /** `label` names what is copied, for those who do not see the button's place. */
-export function Copy({ text, label, children }: { text: () => string; label: string; children?: string }) {
+export function Copy({
+  text,
+  label,
+  children,
+}: {
+  text: () => string;
+  label: string;
+  children?: string;
+}) {
   const [said, say] = useState("");
   const timer = useRef(0);
   useEffect(() => () => clearTimeout(timer.current), []);
@@ -17,7 +25,13 @@ export function Copy({ text, label, children }: { text: () => string; label: str
     timer.current = window.setTimeout(() => say(""), SAID_MS);
   };
   return (
-    <button type="button" class="copy" aria-label={`Copy ${label}`} title={`Copy ${label}`} onClick={copy}>
+    <button
+      type="button"
+      class="copy"
+      aria-label={`Copy ${label}`}
+      title={`Copy ${label}`}
+      onClick={copy}
+    >
       {children ?? <CopyShape />}
       <span class="copy-said" role="status">
         {said}
@@ -28,7 +42,14 @@ export function Copy({ text, label, children }: { text: () => string; label: str
 
 function CopyShape() {
   return (
-    <svg viewBox="0 0 16 16" width="14" height="14" fill="none" stroke="currentColor" aria-hidden="true">
+    <svg
+      viewBox="0 0 16 16"
+      width="14"
+      height="14"
+      fill="none"
+      stroke="currentColor"
+      aria-hidden="true"
+    >
       <rect x="5.5" y="5.5" width="8" height="8" rx="1.5" />
       <path d="M10.5 5.5v-1.5a1.5 1.5 0 0 0-1.5-1.5h-5a1.5 1.5 0 0 0-1.5 1.5v5a1.5 1.5 0 0 0 1.5 1.5h1.5" />
     </svg>

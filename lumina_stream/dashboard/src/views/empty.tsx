@@ -5,7 +5,11 @@ import type { ComponentChildren } from "preact";
 import { Copy } from "./copy";
 
 /** `action` is the one thing that helps. */
-export function Notice({ title, children, action }: {
+export function Notice({
+  title,
+  children,
+  action,
+}: {
   title: string;
   children?: ComponentChildren;
   action?: ComponentChildren;
@@ -57,8 +61,13 @@ export function FirstTrace() {
         </pre>
         <Copy text={() => `${lines.join("\n")}\n`} label="the three lines" />
       </div>
-      <p class="muted">Or run a program of yours as it is, and see the models and tools that it calls:</p>
-      <Line text={`lumina-stream run --instrument --url ${relay} -- python app.py`} label="the command" />
+      <p class="muted">
+        Or run a program of yours as it is, and see the models and tools that it calls:
+      </p>
+      <Line
+        text={`lumina-stream run --instrument --url ${relay} -- python app.py`}
+        label="the command"
+      />
       <p class="muted">Or point any program with OpenTelemetry here:</p>
       <Line text={`OTEL_EXPORTER_OTLP_ENDPOINT=${relay}`} label="the variable" />
     </div>

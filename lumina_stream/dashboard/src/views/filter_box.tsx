@@ -42,7 +42,8 @@ export function FilterBox() {
   useEffect(() => () => clearTimeout(timer.current), []);
   useEffect(() => {
     const focus = (event: KeyboardEvent) => {
-      if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
+      if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || isTyping(event))
+        return;
       if (route.get().page === "trace") return; // there it finds in the trace
       event.preventDefault();
       input.current?.select();
@@ -86,7 +87,7 @@ export function FilterBox() {
       event.preventDefault();
       if (!isOpen) return setOpen(true);
       const count = offers.length + 1;
-      setActive((active + 1 + (event.key === "ArrowDown" ? 1 : count - 1)) % count - 1);
+      setActive(((active + 1 + (event.key === "ArrowDown" ? 1 : count - 1)) % count) - 1);
     } else if ((event.key === "Enter" || event.key === "Tab") && chosen) {
       event.preventDefault();
       take(chosen);
@@ -140,14 +141,27 @@ export function FilterBox() {
             input.current?.focus();
           }}
         >
-          <svg viewBox="0 0 12 12" width="12" height="12" stroke="currentColor" stroke-width="1.5" aria-hidden="true">
+          <svg
+            viewBox="0 0 12 12"
+            width="12"
+            height="12"
+            stroke="currentColor"
+            stroke-width="1.5"
+            aria-hidden="true"
+          >
             <path d="M2.5 2.5l7 7M9.5 2.5l-7 7" />
           </svg>
         </button>
       ) : (
         isList && <kbd class="filter-key">/</kbd>
       )}
-      <ul id={`${id}-offers`} class="offers" role="listbox" aria-label="Words" hidden={offers.length === 0}>
+      <ul
+        id={`${id}-offers`}
+        class="offers"
+        role="listbox"
+        aria-label="Words"
+        hidden={offers.length === 0}
+      >
         {offers.map((offer, number) => (
           <li
             key={offer.text}

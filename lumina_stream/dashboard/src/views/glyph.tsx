@@ -4,10 +4,11 @@ import { KIND_GROUPS, kindGroup } from "../model/kinds";
 import type { State } from "../model/wire";
 
 /** Draw a state (or "silent") in a 12 px square. `label`: what those hear who do not see it;
-    "" where the text beside it says so. */
+ * "" where the text beside it says so. */
 export function Glyph({ state, label }: { state: State | "silent"; label?: string }) {
   if (state === "ok" && label === undefined) return <span class="visually-hidden">ok</span>;
-  const named = label === "" ? { "aria-hidden": true } : { role: "img" as const, "aria-label": label ?? state };
+  const named =
+    label === "" ? { "aria-hidden": true } : { role: "img" as const, "aria-label": label ?? state };
   return (
     <svg class={`glyph glyph-${state}`} viewBox="0 0 12 12" {...named}>
       {shape(state)}
@@ -20,7 +21,14 @@ function shape(state: State | "silent") {
     case "running":
       return <circle cx="6" cy="6" r="4" fill="currentColor" />;
     case "error":
-      return <path d="M2.5 2.5l7 7M9.5 2.5l-7 7" stroke="currentColor" stroke-width="2" stroke-linecap="round" />;
+      return (
+        <path
+          d="M2.5 2.5l7 7M9.5 2.5l-7 7"
+          stroke="currentColor"
+          stroke-width="2"
+          stroke-linecap="round"
+        />
+      );
     case "cancelled":
       return <path d="M2 6h8" stroke="currentColor" stroke-width="2" stroke-linecap="round" />;
     case "interrupted":
@@ -30,14 +38,24 @@ function shape(state: State | "silent") {
         </g>
       );
     case "unended":
-      return <path d="M6 1v10" stroke="currentColor" stroke-width="2" stroke-dasharray="2.5 1.75" />;
+      return (
+        <path d="M6 1v10" stroke="currentColor" stroke-width="2" stroke-dasharray="2.5 1.75" />
+      );
     case "silent":
       return <circle cx="6" cy="6" r="3.5" fill="none" stroke="currentColor" stroke-width="1.5" />;
     case "ok":
       return null;
     default:
       return (
-        <circle cx="6" cy="6" r="4" fill="none" stroke="currentColor" stroke-width="1.5" stroke-dasharray="2 1.6" />
+        <circle
+          cx="6"
+          cy="6"
+          r="4"
+          fill="none"
+          stroke="currentColor"
+          stroke-width="1.5"
+          stroke-dasharray="2 1.6"
+        />
       );
   }
 }

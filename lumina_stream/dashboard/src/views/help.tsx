@@ -11,7 +11,8 @@ export function Help() {
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     const toggle = (event: KeyboardEvent) => {
-      if (event.key !== "?" || event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
+      if (event.key !== "?" || event.ctrlKey || event.metaKey || event.altKey || isTyping(event))
+        return;
       event.preventDefault();
       setOpen((open) => !open);
     };
@@ -40,15 +41,27 @@ export function Help() {
         aria-labelledby="help-title"
         onClose={() => setOpen(false)}
         onClick={(event) => {
-          if (event.target === dialog.current) setOpen(false); // beside the box, on what is behind it
+          // Beside the box, on what is behind it.
+          if (event.target === dialog.current) setOpen(false);
         }}
       >
         {isOpen && (
           <div class="help-box">
             <div class="help-head">
               <h2 id="help-title">Keys</h2>
-              <button type="button" class="icon-button" aria-label="Close" onClick={() => setOpen(false)}>
-                <svg viewBox="0 0 12 12" width="12" height="12" stroke="currentColor" stroke-width="1.5">
+              <button
+                type="button"
+                class="icon-button"
+                aria-label="Close"
+                onClick={() => setOpen(false)}
+              >
+                <svg
+                  viewBox="0 0 12 12"
+                  width="12"
+                  height="12"
+                  stroke="currentColor"
+                  stroke-width="1.5"
+                >
                   <path d="M2.5 2.5l7 7M9.5 2.5l-7 7" />
                 </svg>
               </button>

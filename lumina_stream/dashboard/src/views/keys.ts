@@ -1,7 +1,10 @@
 // The keys of the list and of every page, for the help to show.
 
 /** Keys with what they do, under a title. */
-export type KeyGroup = { title: string; keys: readonly (readonly [names: readonly string[], does: string])[] };
+export type KeyGroup = {
+  title: string;
+  keys: readonly (readonly [names: readonly string[], does: string])[];
+};
 
 export const LIST_KEYS: readonly KeyGroup[] = [
   {

@@ -7,7 +7,13 @@ const placed = (bars: Bar[], most = 4) =>
   lanes(bars, most).placed.map(({ lane, start, end }) => [lane, start, end]);
 
 test("what follows shares a lane, what overlaps does not", () => {
-  expect(placed([[0, 500, null, "ok"], [500, 500, null, "ok"], [600, 100, null, "ok"]])).toEqual([
+  expect(
+    placed([
+      [0, 500, null, "ok"],
+      [500, 500, null, "ok"],
+      [600, 100, null, "ok"],
+    ]),
+  ).toEqual([
     [0, 0, 500],
     [0, 500, 1000],
     [1, 600, 700],
@@ -19,7 +25,12 @@ test("an open bar reaches the end", () => {
 });
 
 test("nothing is drawn outside, whatever the clocks said", () => {
-  expect(placed([[-50, 2000, null, "ok"], [1200, 10, null, "ok"]])).toEqual([
+  expect(
+    placed([
+      [-50, 2000, null, "ok"],
+      [1200, 10, null, "ok"],
+    ]),
+  ).toEqual([
     [0, 0, 1000],
     [0, 1000, 1000],
   ]);

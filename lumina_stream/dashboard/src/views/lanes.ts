@@ -5,7 +5,8 @@ export type Bar = readonly [number, number, string | null, string];
 
 export type Placed = { lane: number; start: number; end: number; bar: Bar };
 
-/** Place bars in at most `most` lanes, each in the first that is free; what finds none shares the last. */
+/** Place bars in at most `most` lanes, each in the first that is free; what finds none shares
+ * the last. */
 export function lanes(bars: readonly Bar[], most: number): { placed: Placed[]; count: number } {
   const ends: number[] = [];
   const placed: Placed[] = [];

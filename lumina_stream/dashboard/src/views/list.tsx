@@ -64,7 +64,8 @@ function Traces({ list, nowNs, q }: { list: LiveList; nowNs: () => number; q: st
   const status = useAtom(list.status);
   const { errors } = useMemo(() => parse(q), [q]);
   if (traces.length > 0) return <TraceTable list={list} nowNs={nowNs} traces={traces} />;
-  if (errors.length > 0) return <Nothing title="The filter cannot be read." text={errors[0].message} />;
+  if (errors.length > 0)
+    return <Nothing title="The filter cannot be read." text={errors[0].message} />;
   if (q && status !== "loading") return <Nothing title="No trace matches." text={q} />;
   return <div class="notice" />;
 }
@@ -97,7 +98,8 @@ function Connecting() {
   return isLate ? <Notice title="Connecting to the relay…" /> : <div class="notice" />;
 }
 
-/** The relay's time; it stands still while the relay is not heard: nobody knows what ran on since. */
+/** The relay's time; it stands still while the relay is not heard: nobody knows what ran on
+ * since. */
 function useNow(list: LiveList, status: LinkStatus): () => number {
   const stopped = useRef(0);
   if (status === "live") stopped.current = 0;

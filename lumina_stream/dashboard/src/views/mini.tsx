@@ -13,7 +13,12 @@ export function Mini({ bars, state }: { bars: readonly Bar[]; state: string }) {
   const { placed, count } = lanes(bars, LANES);
   const top = (HEIGHT - count * LANE) / 2;
   return (
-    <svg class="mini" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" aria-hidden="true">
+    <svg
+      class="mini"
+      viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+      preserveAspectRatio="none"
+      aria-hidden="true"
+    >
       {placed.map(({ lane, start, end, bar: [, , kind, barState] }, number) => (
         <rect
           key={number}
@@ -25,7 +30,9 @@ export function Mini({ bars, state }: { bars: readonly Bar[]; state: string }) {
           fill={kindColour(kind)}
         />
       ))}
-      {state === "running" && <rect class="mini-now" x={WIDTH - 8} y={0} width={8} height={HEIGHT} />}
+      {state === "running" && (
+        <rect class="mini-now" x={WIDTH - 8} y={0} width={8} height={HEIGHT} />
+      )}
     </svg>
   );
 }

@@ -9,9 +9,10 @@ export type Held = {
 };
 
 /** Return what to show of `ids` (as they should be), given what is shown and whether it is held.
-
-    Held: what is shown stays where it is, even what is gone from `ids`, so that nothing is pulled
-    from under the pointer; what comes after the last shown line is appended, which moves nothing. */
+ *
+ * Held: what is shown stays where it is, even what is gone from `ids`, so that nothing is pulled
+ * from under the pointer; what comes after the last shown line is appended, which moves
+ * nothing. */
 export function hold(shown: readonly string[], ids: readonly string[], held: boolean): Held {
   if (!held || shown.length === 0) return { order: [...ids], waiting: 0 };
   const known = new Set(shown);

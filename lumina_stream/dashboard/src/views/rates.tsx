@@ -27,7 +27,8 @@ export function Rates({ list }: { list: LiveList }) {
 function Figure({ value, label, wrong }: { value: string; label: string; wrong?: boolean }) {
   return (
     <span class="figure">
-      <span class={`hero ${wrong ? "wrong" : value === UNKNOWN ? "muted" : ""}`}>{value}</span> <span class="secondary">{label}</span>
+      <span class={`hero ${wrong ? "wrong" : value === UNKNOWN ? "muted" : ""}`}>{value}</span>{" "}
+      <span class="secondary">{label}</span>
     </span>
   );
 }

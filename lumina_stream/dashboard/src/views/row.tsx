@@ -36,7 +36,14 @@ export function TableHead() {
   );
 }
 
-export function TraceRow({ id, trace, nowNs, place, isActive, isNew }: {
+export function TraceRow({
+  id,
+  trace,
+  nowNs,
+  place,
+  isActive,
+  isNew,
+}: {
   id: string;
   trace: TraceSummary;
   nowNs: () => number;
@@ -64,12 +71,22 @@ export function TraceRow({ id, trace, nowNs, place, isActive, isNew }: {
         <span class="state">
           <Glyph state={trace.state} />
         </span>
-        <a class="cut row-link" href={traceHref(trace.trace_id)} tabIndex={-1} title={name} dir="auto">
+        <a
+          class="cut row-link"
+          href={traceHref(trace.trace_id)}
+          tabIndex={-1}
+          title={name}
+          dir="auto"
+        >
           {name}
         </a>
         <Flaws trace={trace} />
       </span>
-      <span role="gridcell" class="cell cell-service cut muted" title={(trace.services ?? []).join(", ")}>
+      <span
+        role="gridcell"
+        class="cell cell-service cut muted"
+        title={(trace.services ?? []).join(", ")}
+      >
         {trace.service}
       </span>
       <span role="gridcell" class="cell cell-duration">
@@ -98,7 +115,8 @@ export function TraceRow({ id, trace, nowNs, place, isActive, isNew }: {
   );
 }
 
-/** What is wrong below a root that is not wrong itself: failed spans, lost events, what is missing. */
+/** What is wrong below a root that is not wrong itself: failed spans, lost events, what is
+ * missing. */
 function Flaws({ trace }: { trace: TraceSummary }) {
   return (
     <>
@@ -109,7 +127,9 @@ function Flaws({ trace }: { trace: TraceSummary }) {
         </span>
       )}
       {(trace.lost ?? 0) > 0 && <span class="flaw flaw-lost">{count(trace.lost ?? 0)} lost</span>}
-      {(trace.truncated ?? 0) > 0 && <span class="flaw flaw-cut">{count(trace.truncated ?? 0)} not kept</span>}
+      {(trace.truncated ?? 0) > 0 && (
+        <span class="flaw flaw-cut">{count(trace.truncated ?? 0)} not kept</span>
+      )}
     </>
   );
 }

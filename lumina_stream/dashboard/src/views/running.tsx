@@ -12,7 +12,8 @@ import { Glyph, kindColour } from "./glyph";
 import { hold } from "./order";
 import { useHeld } from "./pointer";
 
-/** Lines shown until more are asked for; as many stay reserved, so that the list below stands still. */
+/** Lines shown until more are asked for; as many stay reserved, so that the list below stands
+ * still. */
 const FEW = 5;
 /** The section shrinks only after fewer lines were enough for so long. */
 const SHRINK_MS = 5000;
@@ -23,7 +24,10 @@ export function Running({ list, nowNs }: { list: LiveList; nowNs: () => number }
   const [isAll, setAll] = useState(false);
   const box = useRef<HTMLElement>(null);
   const held = useHeld(box);
-  const shown = useRef<{ order: string[]; spans: Map<string, OpenSpan> }>({ order: [], spans: new Map() });
+  const shown = useRef<{ order: string[]; spans: Map<string, OpenSpan> }>({
+    order: [],
+    spans: new Map(),
+  });
 
   const byId = new Map(spans.map((span) => [`${span.trace_id} ${span.span_id}`, span]));
   const { order } = hold(shown.current.order, [...byId.keys()], held);
@@ -35,7 +39,10 @@ export function Running({ list, nowNs }: { list: LiveList; nowNs: () => number }
   }));
   shown.current = { order, spans: new Map([...(held ? shown.current.spans : []), ...byId]) };
   const places = usePlaces(Math.min(order.length, most), held);
-  const longest = lines.reduce((least, { span }) => Math.min(least, span?.start_ns ?? least), Infinity);
+  const longest = lines.reduce(
+    (least, { span }) => Math.min(least, span?.start_ns ?? least),
+    Infinity,
+  );
   const names = new Map(traces.map((trace) => [trace.trace_id, trace.name]));
 
   return (
@@ -49,7 +56,11 @@ export function Running({ list, nowNs }: { list: LiveList; nowNs: () => number }
           </button>
         )}
       </div>
-      <ul class="running-lines" style={{ minHeight: `${places * 32}px` }} aria-label="Open spans, longest first">
+      <ul
+        class="running-lines"
+        style={{ minHeight: `${places * 32}px` }}
+        aria-label="Open spans, longest first"
+      >
         {lines.map(
           ({ id, span, isOver }) =>
             span && (
@@ -69,7 +80,13 @@ export function Running({ list, nowNs }: { list: LiveList; nowNs: () => number }
   );
 }
 
-function Line({ span, nowNs, longest, isOver, traceName }: {
+function Line({
+  span,
+  nowNs,
+  longest,
+  isOver,
+  traceName,
+}: {
   span: OpenSpan;
   nowNs: () => number;
   longest: number;
@@ -78,7 +95,10 @@ function Line({ span, nowNs, longest, isOver, traceName }: {
 }) {
   // Nothing is said of how long until the relay has said what time it is.
   const since = (ns: number) => (nowNs() > 0 ? Math.max(0, nowNs() - ns) : NaN);
-  const time = useTicking<HTMLSpanElement>(() => (isOver ? "over" : duration(since(span.start_ns))), !isOver);
+  const time = useTicking<HTMLSpanElement>(
+    () => (isOver ? "over" : duration(since(span.start_ns))),
+    !isOver,
+  );
   const sign = useTicking<HTMLSpanElement>(
     () => (isOver ? "" : `${span.silent ? "silent, " : ""}last sign ${ago(since(span.last_ns))}`),
     !isOver,
@@ -90,7 +110,9 @@ function Line({ span, nowNs, longest, isOver, traceName }: {
       <a class="cut running-name" href={traceHref(span.trace_id, span.span_id)} title={span.name}>
         {span.name || "(no name)"}
       </a>
-      <span class="cut muted running-trace">{[traceName === span.name ? "" : traceName, span.service].filter(Boolean).join(" · ")}</span>
+      <span class="cut muted running-trace">
+        {[traceName === span.name ? "" : traceName, span.service].filter(Boolean).join(" · ")}
+      </span>
       <Lasting span={span} nowNs={nowNs} longest={longest} />
       <span ref={sign} class={`number secondary running-sign ${span.silent ? "silent" : ""}`} />
       <span ref={time} class="number running-time" />
@@ -98,8 +120,17 @@ function Line({ span, nowNs, longest, isOver, traceName }: {
   );
 }
 
-/** A bar from the span's start to now, on the longest span's scale; pale since the last sign of life. */
-function Lasting({ span, nowNs, longest }: { span: OpenSpan; nowNs: () => number; longest: number }) {
+/** A bar from the span's start to now, on the longest span's scale; pale since the last sign of
+ * life. */
+function Lasting({
+  span,
+  nowNs,
+  longest,
+}: {
+  span: OpenSpan;
+  nowNs: () => number;
+  longest: number;
+}) {
   const bar = useRef<HTMLSpanElement>(null);
   const share = () => {
     const now = nowNs();

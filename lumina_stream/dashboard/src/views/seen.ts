@@ -10,8 +10,14 @@ export const seen = new Atom<Seen>({ service: [], name: [] });
 /** Remember names; the newest first, a bounded number of each. */
 export function remember(traces: readonly { services?: readonly string[]; name: string }[]): void {
   const known = seen.get();
-  const service = merged(known.service, traces.flatMap((trace) => trace.services ?? []));
-  const name = merged(known.name, traces.map((trace) => trace.name));
+  const service = merged(
+    known.service,
+    traces.flatMap((trace) => trace.services ?? []),
+  );
+  const name = merged(
+    known.name,
+    traces.map((trace) => trace.name),
+  );
   if (service !== known.service || name !== known.name) seen.set({ service, name });
 }
 

@@ -1,5 +1,5 @@
-// Every trace in one line, newest first. Only the lines in view are there; what is new waits while a
-// person points at the list or has scrolled into it.
+// Every trace in one line, newest first. Only the lines in view are there; what is new waits while
+// a person points at the list or has scrolled into it.
 
 import { useEffect, useRef, useState } from "preact/hooks";
 
@@ -18,7 +18,11 @@ const MORE_AT = 20;
 /** How long a new line is tinted. */
 const ARRIVAL_MS = 600;
 
-export function TraceTable({ list, nowNs, traces }: {
+export function TraceTable({
+  list,
+  nowNs,
+  traces,
+}: {
   list: LiveList;
   nowNs: () => number;
   traces: readonly TraceSummary[];
@@ -31,7 +35,11 @@ export function TraceTable({ list, nowNs, traces }: {
   const isHeld = pointed || isScrolled;
   const known = useKnown(traces);
   const shown = useRef<string[]>([]);
-  const { order, waiting } = hold(shown.current, traces.map((trace) => trace.trace_id), isHeld);
+  const { order, waiting } = hold(
+    shown.current,
+    traces.map((trace) => trace.trace_id),
+    isHeld,
+  );
   shown.current = order;
   const range = useRange(scroller, order.length, ROW_HEIGHT, HEAD_HEIGHT);
   useMore(list, order.length, range.last);
@@ -51,7 +59,8 @@ export function TraceTable({ list, nowNs, traces }: {
   };
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
-      if (event.key !== "n" || event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
+      if (event.key !== "n" || event.ctrlKey || event.metaKey || event.altKey || isTyping(event))
+        return;
       release();
     };
     addEventListener("keydown", onKey);
@@ -96,11 +105,17 @@ export function TraceTable({ list, nowNs, traces }: {
         aria-activedescendant={at >= 0 ? rowId(order[at]) : undefined}
         tabIndex={0}
         onKeyDown={onKeyDown}
-        onFocus={() => active === null && setActive(order[range.first === 0 ? 0 : range.first + 8] ?? null)}
+        onFocus={() =>
+          active === null && setActive(order[range.first === 0 ? 0 : range.first + 8] ?? null)
+        }
         onScroll={(event) => setScrolled(event.currentTarget.scrollTop > ROW_HEIGHT)}
       >
         <TableHead />
-        <div role="rowgroup" class="table-body" style={{ height: `${order.length * ROW_HEIGHT}px` }}>
+        <div
+          role="rowgroup"
+          class="table-body"
+          style={{ height: `${order.length * ROW_HEIGHT}px` }}
+        >
           {[...drawn].map((row) => {
             const trace = known.get(order[row]);
             return (
@@ -137,21 +152,26 @@ function reveal(box: HTMLElement | null, row: number): void {
 
 type Known = { get(id: string): TraceSummary | undefined; isNew(id: string): boolean };
 
-/** The traces by id, those that are gone too as long as they may be shown; and which came just now. */
+/** The traces by id, those that are gone too as long as they may be shown; and which came just
+ * now. */
 function useKnown(traces: readonly TraceSummary[]): Known {
   const kept = useRef(new Map<string, { trace: TraceSummary; since: number }>());
   const last = useRef<readonly TraceSummary[] | null>(null);
   if (last.current !== traces) {
     const now = performance.now();
     // A screenful at once is a page that was loaded, not news.
-    const fresh = last.current === null ? traces.length : traces.filter((t) => !kept.current.has(t.trace_id)).length;
+    const fresh =
+      last.current === null
+        ? traces.length
+        : traces.filter((t) => !kept.current.has(t.trace_id)).length;
     const since = last.current !== null && fresh <= MORE_AT ? now : -Infinity;
     const before = kept.current;
     const after: typeof before = new Map();
     for (const trace of traces) {
       after.set(trace.trace_id, { trace, since: before.get(trace.trace_id)?.since ?? since });
     }
-    for (const [id, entry] of before) if (!after.has(id) && after.size < 2 * traces.length + 100) after.set(id, entry);
+    for (const [id, entry] of before)
+      if (!after.has(id) && after.size < 2 * traces.length + 100) after.set(id, entry);
     kept.current = after;
     last.current = traces;
   }

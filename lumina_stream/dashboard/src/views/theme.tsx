@@ -18,7 +18,14 @@ export function Theme() {
       title={label}
       onClick={() => themeChoice.set(NEXT[choice])}
     >
-      <svg viewBox="0 0 16 16" width="16" height="16" fill="none" stroke="currentColor" aria-hidden="true">
+      <svg
+        viewBox="0 0 16 16"
+        width="16"
+        height="16"
+        fill="none"
+        stroke="currentColor"
+        aria-hidden="true"
+      >
         <circle cx="8" cy="8" r="5.5" stroke-width="1.5" />
         {choice === "system" && <path d="M8 2.5a5.5 5.5 0 0 1 0 11z" fill="currentColor" />}
         {choice === "dark" && <circle cx="8" cy="8" r="5.5" fill="currentColor" />}

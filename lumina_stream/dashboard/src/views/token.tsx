@@ -1,4 +1,5 @@
-// The form of a relay that asks for a token: it trades the token for a cookie that no script can read.
+// The form of a relay that asks for a token: it trades the token for a cookie that no script can
+// read.
 
 import { useEffect, useRef, useState } from "preact/hooks";
 

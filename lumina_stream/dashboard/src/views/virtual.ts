@@ -11,9 +11,15 @@ const AROUND = 8;
 export type Range = { first: number; last: number };
 
 /** Return the range [first, last) of `count` lines of `height` px that `scroller` shows now.
-
-    `above`: px of other content at the top of the scrolled box. */
-export function rangeOf(top: number, view: number, count: number, height: number, above = 0): Range {
+ *
+ * `above`: px of other content at the top of the scrolled box. */
+export function rangeOf(
+  top: number,
+  view: number,
+  count: number,
+  height: number,
+  above = 0,
+): Range {
   const first = Math.floor((top - above) / height) - AROUND;
   const last = Math.ceil((top - above + view) / height) + AROUND;
   return { first: Math.max(0, Math.min(first, count)), last: Math.max(0, Math.min(last, count)) };

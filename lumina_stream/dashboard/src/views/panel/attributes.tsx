@@ -17,7 +17,10 @@ const SEARCHED_FROM = 12;
 
 export function Attributes({ detail }: { detail: Detail | undefined }) {
   const [wanted, setWanted] = useState("");
-  const entries = useMemo(() => sorted(detail?.values ?? new Map<string, Value>()), [detail, detail?.version]);
+  const entries = useMemo(
+    () => sorted(detail?.values ?? new Map<string, Value>()),
+    [detail, detail?.version],
+  );
   const words = wanted.trim().toLowerCase();
   const found = words ? entries.filter((entry) => holds(entry, words)) : entries;
   if (entries.length === 0 && !detail?.complete) return <NotHere detail={detail} />;
@@ -48,10 +51,14 @@ export function Attributes({ detail }: { detail: Detail | undefined }) {
         estimate={27}
         label="Attributes"
         list="attributes"
-        render={([key, { value, marks }]) => <Attribute key={key} name={key} value={value} marks={marks} />}
+        render={([key, { value, marks }]) => (
+          <Attribute key={key} name={key} value={value} marks={marks} />
+        )}
       />
       {entries.length >= MOST_ATTRIBUTES && (
-        <p class="muted part-note">No more than {count(MOST_ATTRIBUTES)} attributes of a span are kept.</p>
+        <p class="muted part-note">
+          No more than {count(MOST_ATTRIBUTES)} attributes of a span are kept.
+        </p>
       )}
       {found.length === 0 && <p class="muted part-note">No attribute holds that.</p>}
     </>
@@ -78,7 +85,11 @@ function holds([key, { value }]: Entry, words: string): boolean {
 }
 
 /** One name with its value. Also of events and links. */
-export function Attribute({ name, value, marks }: {
+export function Attribute({
+  name,
+  value,
+  marks,
+}: {
   name: string;
   value: unknown;
   marks?: Readonly<Record<string, string>> | null;
@@ -93,7 +104,11 @@ export function Attribute({ name, value, marks }: {
         {name}
       </span>
       <span class="attribute-value mono">
-        {text === "" ? <span class="muted">empty</span> : <Folded text={isRaw ? asItIs(value) : text} />}
+        {text === "" ? (
+          <span class="muted">empty</span>
+        ) : (
+          <Folded text={isRaw ? asItIs(value) : text} />
+        )}
         {pretty && (
           <button type="button" class="link" aria-pressed={isRaw} onClick={() => setRaw(!isRaw)}>
             As it came

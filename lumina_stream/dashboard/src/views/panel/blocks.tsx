@@ -8,9 +8,15 @@ const SIZE = 40;
 /** Drawn so far above and below what is in view. */
 const MARGIN = "400px";
 
-/** `estimate`: px of a line that was not drawn yet. `label`: each block is a list of that name, with
-    the class `list`; without it the lines stand for themselves. */
-export function Blocks<T>({ items, estimate, label, list = "", render }: {
+/** `estimate`: px of a line that was not drawn yet. `label`: each block is a list of that name,
+ * with the class `list`; without it the lines stand for themselves. */
+export function Blocks<T>({
+  items,
+  estimate,
+  label,
+  list = "",
+  render,
+}: {
   items: readonly T[];
   estimate: number;
   label?: string;
@@ -39,7 +45,11 @@ export function Blocks<T>({ items, estimate, label, list = "", render }: {
   return <>{blocks}</>;
 }
 
-function Block({ height: estimated, isFirst, children }: {
+function Block({
+  height: estimated,
+  isFirst,
+  children,
+}: {
   height: number;
   isFirst: boolean;
   children: () => ComponentChildren;
@@ -52,7 +62,8 @@ function Block({ height: estimated, isFirst, children }: {
     if (!element) return;
     const observer = new IntersectionObserver(
       ([entry]) => {
-        if (!entry.isIntersecting && element.childElementCount) height.current = element.offsetHeight;
+        if (!entry.isIntersecting && element.childElementCount)
+          height.current = element.offsetHeight;
         setNear(entry.isIntersecting);
       },
       // Of the box that scrolls: a margin around the window would be cut off by it.

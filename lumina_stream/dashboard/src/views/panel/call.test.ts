@@ -5,13 +5,19 @@ import { readCall, tokensPerSecond } from "./call";
 const read = (attributes: Record<string, unknown>) => readCall(new Map(Object.entries(attributes)));
 
 test("the model that answered counts before the one that was asked", () => {
-  expect(read({ "gen_ai.request.model": "small", "gen_ai.response.model": "small-2025" }).model).toBe("small-2025");
-  expect(read({ "gen_ai.request.model": "small", "gen_ai.response.model": "" }).model).toBe("small");
+  expect(
+    read({ "gen_ai.request.model": "small", "gen_ai.response.model": "small-2025" }).model,
+  ).toBe("small-2025");
+  expect(read({ "gen_ai.request.model": "small", "gen_ai.response.model": "" }).model).toBe(
+    "small",
+  );
   expect(read({ "llm.model_name": "other" }).model).toBe("other");
 });
 
 test("finish reasons, one or several", () => {
-  expect(read({ "gen_ai.response.finish_reasons": ["stop", "length"] }).finish).toBe("stop, length");
+  expect(read({ "gen_ai.response.finish_reasons": ["stop", "length"] }).finish).toBe(
+    "stop, length",
+  );
   expect(read({ "ai.response.finishReason": "stop" }).finish).toBe("stop");
 });
 

@@ -14,7 +14,13 @@ const SPELLINGS = {
     "llm.request.model",
     "ai.model.id",
   ],
-  provider: ["gen_ai.provider.name", "gen_ai.system", "llm.provider", "llm.system", "ai.model.provider"],
+  provider: [
+    "gen_ai.provider.name",
+    "gen_ai.system",
+    "llm.provider",
+    "llm.system",
+    "ai.model.provider",
+  ],
   finish: [
     "gen_ai.response.finish_reasons",
     "gen_ai.completion.0.finish_reason",
@@ -46,7 +52,11 @@ export function readCall(attributes: ReadonlyMap<string, unknown>): Call {
 }
 
 /** Return tokens a second while the answer was written; null where it cannot be said. */
-export function tokensPerSecond(output: number, durationNs: number, firstNs: number | null): number | null {
+export function tokensPerSecond(
+  output: number,
+  durationNs: number,
+  firstNs: number | null,
+): number | null {
   // What came whole took its whole time; of a stream, the time to its first piece was waiting.
   const seconds = (durationNs - (firstNs ?? 0)) / 1e9;
   return output > 0 && seconds > 0.001 ? output / seconds : null;

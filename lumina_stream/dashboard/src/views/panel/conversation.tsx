@@ -44,7 +44,7 @@ function useFollow(box: { current: HTMLElement | null }, isLive: boolean) {
     let before = scroller.scrollTop;
     const onScroll = () => {
       const top = scroller.scrollTop;
-      // Only a way up is the reader's: pieces find their height late, so that the end may run ahead.
+      // Only a way up is the reader: pieces find their height late, so the end may run ahead.
       if (scroller.scrollHeight - top - scroller.clientHeight < NEAR_PX) follows.current = true;
       else if (top < before) follows.current = false;
       before = top;
@@ -68,16 +68,23 @@ function useFollow(box: { current: HTMLElement | null }, isLive: boolean) {
   return { isFollowing, follow };
 }
 
+/** Roles that are drawn in a way of their own. */
+const ROLES = ["system", "assistant", "output"];
+
 function MessageView({ message }: { message: Message }) {
   return (
-    <article class={`message role-${/^(system|user|assistant|tool|input|output)$/.exec(message.role)?.[0] ?? "other"}`}>
+    <article class={`message role-${ROLES.includes(message.role) ? message.role : "other"}`}>
       <header class="message-head secondary">
         <h3 dir="auto">
           {message.role}
           {message.name && <span class="muted"> {message.name}</span>}
         </h3>
-        {message.finish && message.finish !== "stop" && <span dir="auto">finished: {message.finish}</span>}
-        {!message.live && <Copy text={() => plainText(message)} label={`the message of ${message.role}`} />}
+        {message.finish && message.finish !== "stop" && (
+          <span dir="auto">finished: {message.finish}</span>
+        )}
+        {!message.live && (
+          <Copy text={() => plainText(message)} label={`the message of ${message.role}`} />
+        )}
       </header>
       {message.parts.map((part, place) => (
         <PartView
@@ -95,9 +102,17 @@ function PartView({ part, isLive, isAnswer }: { part: Part; isLive: boolean; isA
   switch (part.type) {
     case "text":
     case "refusal":
-      return isLive ? <Growing text={part.text} /> : <Folded class={part.type} text={part.text} opened={isAnswer} />;
+      return isLive ? (
+        <Growing text={part.text} />
+      ) : (
+        <Folded class={part.type} text={part.text} opened={isAnswer} />
+      );
     case "reasoning":
-      return isLive ? <Growing class="reasoning" text={part.text} /> : <Reasoning text={part.text} />;
+      return isLive ? (
+        <Growing class="reasoning" text={part.text} />
+      ) : (
+        <Reasoning text={part.text} />
+      );
     case "call":
       return (
         <div class="call">

@@ -10,7 +10,9 @@ export function ErrorPart({ detail }: { detail: Detail | undefined }) {
   const error = detail?.error;
   if (!error && !detail?.complete) return <NotHere detail={detail} />;
   if (!error) return <p class="muted part-note">The program said that it failed, and no more.</p>;
-  const whole = [[error.type, error.message].filter(Boolean).join(": "), error.stacktrace].filter(Boolean).join("\n\n");
+  const whole = [[error.type, error.message].filter(Boolean).join(": "), error.stacktrace]
+    .filter(Boolean)
+    .join("\n\n");
   const said = [...(detail?.marks ?? [])].filter(([path]) => path.startsWith("@error"));
   return (
     <div class="error-part">

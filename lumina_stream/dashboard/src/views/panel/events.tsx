@@ -25,10 +25,22 @@ export function Events({ shown }: { shown: Shown }) {
   const base = Number.isNaN(start) ? (events[0]?.stamp.time ?? 0) : start;
   return (
     <div ref={box}>
-      <svg class="events-line" viewBox={`0 0 ${PLACES} 16`} preserveAspectRatio="none" aria-hidden="true">
+      <svg
+        class="events-line"
+        viewBox={`0 0 ${PLACES} 16`}
+        preserveAspectRatio="none"
+        aria-hidden="true"
+      >
         <rect x="0" y="7" width={PLACES} height="2" class="events-span" />
         {places.map(([place, isWrong]) => (
-          <rect key={place} x={place} y="1" width="0.6" height="14" class={isWrong ? "events-wrong" : "events-mark"} />
+          <rect
+            key={place}
+            x={place}
+            y="1"
+            width="0.6"
+            height="14"
+            class={isWrong ? "events-wrong" : "events-mark"}
+          />
         ))}
       </svg>
       <Blocks
@@ -45,7 +57,11 @@ export function Events({ shown }: { shown: Shown }) {
 }
 
 /** Which places of the line hold an event, and whether one of them is an exception. */
-function placesOf(events: readonly DetailEvent[], first: number, last: number): [number, boolean][] {
+function placesOf(
+  events: readonly DetailEvent[],
+  first: number,
+  last: number,
+): [number, boolean][] {
   const found = new Map<number, boolean>();
   const whole = Math.max(1, last - first);
   for (const event of events) {

@@ -13,12 +13,21 @@ const PIECE = 4000;
 export function isLong(text: string): boolean {
   if (text.length > FOLD_LENGTH) return true;
   let lines = 0;
-  for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) if (++lines >= FOLD_LINES) return true;
+  for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1))
+    if (++lines >= FOLD_LINES) return true;
   return false;
 }
 
 /** `opened`: shown whole to begin with. */
-export function Folded({ text, class: name = "", opened = false }: { text: string; class?: string; opened?: boolean }) {
+export function Folded({
+  text,
+  class: name = "",
+  opened = false,
+}: {
+  text: string;
+  class?: string;
+  opened?: boolean;
+}) {
   const [isOpen, setOpen] = useState(opened);
   const long = isLong(text);
   return (
@@ -35,16 +44,21 @@ export function Folded({ text, class: name = "", opened = false }: { text: strin
   );
 }
 
-/** A text in pieces that end at line ends where there are any: what grows changes the last one only. */
+/** A text in pieces that end at line ends where there are any: what grows changes the last one
+ * only. */
 export function Pieces({ text }: { text: string }) {
   if (text.length <= PIECE) return <>{text}</>;
   const pieces = [];
-  for (let at = 0; at < text.length; ) {
+  for (let at = 0; at < text.length;) {
     const line = text.indexOf("\n", at + PIECE);
     // A text without line ends stays one flow: cut by length it would break within a word.
     const end = line < 0 ? text.length : line + 1;
     // The line end is the block's own.
-    pieces.push(<div key={at}>{text.slice(at, end < text.length || text.endsWith("\n") ? end - 1 : end) || "\n"}</div>);
+    pieces.push(
+      <div key={at}>
+        {text.slice(at, end < text.length || text.endsWith("\n") ? end - 1 : end) || "\n"}
+      </div>,
+    );
     at = end;
   }
   return <>{pieces}</>;

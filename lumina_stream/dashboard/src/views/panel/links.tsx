@@ -20,7 +20,8 @@ export function Links({ shown }: { shown: Shown }) {
   const parent = tree.parent[span];
   const named = tree.parentId(span);
   const children: number[] = [];
-  for (let child = tree.firstChild[span]; child !== NONE; child = tree.nextSibling[child]) children.push(child);
+  for (let child = tree.firstChild[span]; child !== NONE; child = tree.nextSibling[child])
+    children.push(child);
   const links = detail?.links ?? [];
   return (
     <div class="links">
@@ -76,7 +77,8 @@ function SpanLink({ shown, to }: { shown: Shown; to: number }) {
       class="link-line span-link"
       href={traceHref(tree.traceId, tree.id(to))}
       onClick={(event) => {
-        if (event.ctrlKey || event.metaKey || event.shiftKey) return; // a new tab has its own address
+        // A new tab has an address of its own.
+        if (event.ctrlKey || event.metaKey || event.shiftKey) return;
         event.preventDefault();
         select(tree.id(to)); // keeps the view
       }}

@@ -28,7 +28,10 @@ test("our own spans: instructions, messages, tool calls and results, the answer"
   ];
   const answer = {
     role: "assistant",
-    parts: [{ type: "reasoning", content: "Hm." }, { type: "text", content: "42" }],
+    parts: [
+      { type: "reasoning", content: "Hm." },
+      { type: "text", content: "42" },
+    ],
     finish_reason: "stop",
   };
   const found = conversation(
@@ -36,7 +39,9 @@ test("our own spans: instructions, messages, tool calls and results, the answer"
       "gen_ai.system_instructions": [{ type: "text", content: "Be brief." }],
       "gen_ai.input.messages": messages,
       "gen_ai.output.messages": JSON.stringify([answer]),
-      "gen_ai.tool.definitions": [{ type: "function", name: "f", description: "d", parameters: {} }],
+      "gen_ai.tool.definitions": [
+        { type: "function", name: "f", description: "d", parameters: {} },
+      ],
     }),
   );
   expect(found.messages.map(({ role, parts }) => [role, parts])).toEqual([
@@ -89,7 +94,10 @@ test("OpenLLMetry's flattened lists", () => {
 test("messages as events of the span", () => {
   const events = [
     { name: "gen_ai.user.message", attributes: { content: "Hi" } },
-    { name: "gen_ai.choice", attributes: { index: 0, finish_reason: "stop", message: { content: "Hello" } } },
+    {
+      name: "gen_ai.choice",
+      attributes: { index: 0, finish_reason: "stop", message: { content: "Hello" } },
+    },
     { name: "retry", attributes: {} },
   ];
   expect(read({}, { events })).toEqual([
@@ -163,8 +171,21 @@ test("hostile and broken values are text, or nothing", () => {
   expect(read({ "gen_ai.input.messages": [{ role: "constructor", content: "x" }] })).toEqual([
     ["constructor", [text("x")]],
   ]);
-  for (const broken of [null, 5, [], [null], [[]], {}, "[{", '{"messages":5}', [{ parts: 7 }], { parts: {} }]) {
-    expect(() => read({ "gen_ai.input.messages": broken, "gen_ai.output.messages": broken })).not.toThrow();
+  for (const broken of [
+    null,
+    5,
+    [],
+    [null],
+    [[]],
+    {},
+    "[{",
+    '{"messages":5}',
+    [{ parts: 7 }],
+    { parts: {} },
+  ]) {
+    expect(() =>
+      read({ "gen_ai.input.messages": broken, "gen_ai.output.messages": broken }),
+    ).not.toThrow();
   }
   const proto = read({ "llm.input_messages.0.message.__proto__.polluted": "1" });
   expect(JSON.stringify(proto)).toContain('{"__proto__":{"polluted":"1"}}');

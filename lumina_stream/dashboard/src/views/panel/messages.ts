@@ -1,8 +1,8 @@
 // What a span says of a conversation, as messages: whatever the spelling. Pure.
 //
-// Our own spans carry `gen_ai.input.messages` and its like; other instrumentations have older names,
-// flattened lists, or JSON in one string (`spellings.ts`). Text that came in pieces fills in what an
-// attribute could not hold, and is the answer until the answer's own attribute is there.
+// Our own spans carry `gen_ai.input.messages` and its like; other instrumentations have older
+// names, flattened lists, or JSON in one string (`spellings.ts`). Text that came in pieces fills in
+// what an attribute could not hold, and is the answer until the answer's own attribute is there.
 
 import { fromEvents, inputs, outputs, system, tools } from "./spellings";
 import type { Found, Reader } from "./spellings";
@@ -38,7 +38,10 @@ export type Said = {
 
 /** Read a span's conversation; without any, no messages. Never throws. */
 export function conversation(said: Said): Conversation {
-  const reader: Reader = { get: (key) => said.attributes.get(key), keys: () => said.attributes.keys() };
+  const reader: Reader = {
+    get: (key) => said.attributes.get(key),
+    keys: () => said.attributes.keys(),
+  };
   const asked = read(inputs(reader));
   const answered = read(outputs(reader));
   const messages: Message[] = [];
@@ -58,7 +61,10 @@ export function conversation(said: Said): Conversation {
     const parts = streamed(said.texts);
     if (parts.length) messages.push({ ...message("assistant", parts), live: said.isOpen });
   }
-  return { messages: messages.filter((known) => known.parts.length > 0), tools: toolsOf(tools(reader)) };
+  return {
+    messages: messages.filter((known) => known.parts.length > 0),
+    tools: toolsOf(tools(reader)),
+  };
 }
 
 function read({ value, role }: Found): Message[] {
@@ -77,7 +83,8 @@ function streamed(texts: Said["texts"]): Part[] {
   return parts;
 }
 
-/** The least length of a text that an attribute may have cut (limits.STRING_LENGTH may be set lower). */
+/** The least length of a text that an attribute may have cut (limits.STRING_LENGTH may be set
+ * lower). */
 const CUT_LEAST = 256;
 const HEAD = 200;
 
@@ -129,7 +136,8 @@ function messagesOf(given: unknown, role: string): Message[] {
     }
   }
   if (!Array.isArray(value)) return [messageOf(value, role)];
-  if (value.every((item) => Array.isArray(item)) && value.length === 1) return messagesOf(value[0], role);
+  if (value.every((item) => Array.isArray(item)) && value.length === 1)
+    return messagesOf(value[0], role);
   return value.map((item) => messageOf(item, role));
 }
 
@@ -150,17 +158,21 @@ function messageOf(given: unknown, role: string): Message {
   const named = ROLES.get(lower) ?? lower;
   let parts: Part[] = [];
   for (const key of ["reasoning_content", "reasoning", "thinking"]) {
-    if (typeof given[key] === "string" && given[key]) parts.push({ type: "reasoning", text: given[key] });
+    if (typeof given[key] === "string" && given[key])
+      parts.push({ type: "reasoning", text: given[key] });
   }
   if (given.parts !== undefined) parts.push(...partsOf(given.parts));
   else if (given.content !== undefined) parts.push(...partsOf(given.content));
   else if (given.text !== undefined) parts.push(...partsOf(given.text));
-  if (typeof given.refusal === "string" && given.refusal) parts.push({ type: "refusal", text: given.refusal });
-  if (Array.isArray(given.tool_calls)) parts.push(...given.tool_calls.flatMap((call) => callOf(call)));
+  if (typeof given.refusal === "string" && given.refusal)
+    parts.push({ type: "refusal", text: given.refusal });
+  if (Array.isArray(given.tool_calls))
+    parts.push(...given.tool_calls.flatMap((call) => callOf(call)));
   if (isRecord(given.function_call)) parts.push(...callOf(given.function_call));
   const callId = text(given.tool_call_id ?? given.id);
   if (named === "tool" && !parts.some((part) => part.type === "result")) {
-    const plain = parts.length === 1 && parts[0].type === "text" ? parsed(parts[0].text) : given.content;
+    const plain =
+      parts.length === 1 && parts[0].type === "text" ? parsed(parts[0].text) : given.content;
     parts = [{ type: "result", id: callId, response: plain }];
   }
   if (!parts.length && !spoken) parts = [{ type: "other", name: "", content: given }];
@@ -177,28 +189,43 @@ function partsOf(given: unknown): Part[] {
 }
 
 function partOf(given: unknown): Part[] {
-  if (!isRecord(given)) return [{ type: "text", text: typeof given === "string" ? given : show(given) }];
+  if (!isRecord(given))
+    return [{ type: "text", text: typeof given === "string" ? given : show(given) }];
   const type = text(given.type);
   const words = first(given, ["content", "text", "thinking", "reasoning", "summary", "refusal"]);
   if (type === "" && given.functionCall !== undefined) return callOf(given.functionCall);
   if (type === "" && isRecord(given.functionResponse)) return [resultOf(given.functionResponse)];
   if (/reasoning|thinking/.test(type)) {
     const hidden = given.redacted === true || type === "redacted_thinking";
-    return [{ type: "reasoning", text: joined(words) || (hidden ? "(not shown by the provider)" : "") }];
+    return [
+      { type: "reasoning", text: joined(words) || (hidden ? "(not shown by the provider)" : "") },
+    ];
   }
   if (type === "refusal") return [{ type: "refusal", text: joined(words) }];
-  if (/^(text|input_text|output_text|summary_text)$/.test(type)) return [{ type: "text", text: joined(words) }];
+  if (/^(text|input_text|output_text|summary_text)$/.test(type))
+    return [{ type: "text", text: joined(words) }];
   if (type === "message") return partsOf(given.content);
-  if (/(tool_call_response|tool_result|tool-result|_call_output|_call_result)$/.test(type)) return [resultOf(given)];
+  if (/(tool_call_response|tool_result|tool-result|_call_output|_call_result)$/.test(type))
+    return [resultOf(given)];
   if (/^(tool_call|tool-call|function|custom)$|tool_use$|_call$/.test(type)) return callOf(given);
-  if (/^(blob|uri|file|image|image_url|input_image|audio|input_audio|video|document|input_file)$/.test(type)) {
+  if (
+    /^(blob|uri|file|image|image_url|input_image|(input_)?audio|video|document|input_file)$/.test(
+      type,
+    )
+  ) {
     return [mediaOf(type, given)];
   }
   if (type === "" && typeof words === "string") {
     return [{ type: given.thought === true ? "reasoning" : "text", text: words }];
   }
   if (type === "" && given.function !== undefined) return callOf(given);
-  return [{ type: "other", name: type || "data", content: "content" in given && type ? given.content : given }];
+  return [
+    {
+      type: "other",
+      name: type || "data",
+      content: "content" in given && type ? given.content : given,
+    },
+  ];
 }
 
 function callOf(given: unknown): Part[] {
@@ -242,7 +269,13 @@ function toolsOf(given: unknown): Tool[] {
     if (!isRecord(known)) return [];
     const inner = isRecord(known.function) ? known.function : known;
     const parameters = first(inner, ["parameters", "input_schema", "inputSchema", "json_schema"]);
-    return [{ name: text(inner.name), description: text(inner.description), parameters: parsed(parameters) }];
+    return [
+      {
+        name: text(inner.name),
+        description: text(inner.description),
+        parameters: parsed(parameters),
+      },
+    ];
   });
 }
 

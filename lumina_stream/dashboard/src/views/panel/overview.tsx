@@ -32,8 +32,20 @@ export function Overview({ shown }: { shown: Shown }) {
         <Copy text={() => linkTo(shown)} label="the link to this span">
           Link
         </Copy>
-        <button type="button" class="icon-button" aria-label="Close the span" onClick={() => select(null)}>
-          <svg viewBox="0 0 12 12" width="12" height="12" stroke="currentColor" stroke-width="1.5" aria-hidden="true">
+        <button
+          type="button"
+          class="icon-button"
+          aria-label="Close the span"
+          onClick={() => select(null)}
+        >
+          <svg
+            viewBox="0 0 12 12"
+            width="12"
+            height="12"
+            stroke="currentColor"
+            stroke-width="1.5"
+            aria-hidden="true"
+          >
             <path d="M2.5 2.5l7 7M9.5 2.5l-7 7" />
           </svg>
         </button>
@@ -74,7 +86,10 @@ function Sentence({ shown }: { shown: Shown }) {
   const state = tree.state(span);
   const last = () => tree.baseNs + tree.lastSeen(span);
   const running = useTicking<HTMLSpanElement>(
-    () => (state === "running" && last() ? `Running, last sign of life ${ago(shown.nowNs() - last())}` : "Running"),
+    () =>
+      state === "running" && last()
+        ? `Running, last sign of life ${ago(shown.nowNs() - last())}`
+        : "Running",
     shown.isLive && state === "running",
   );
   if (state === "running") {
@@ -86,7 +101,11 @@ function Sentence({ shown }: { shown: Shown }) {
   }
   return (
     <p class={`sentence state-${state}`} dir="auto">
-      {state === "error" ? failure(detail?.error) : state === "interrupted" ? `Interrupted, last seen ${clock(last())}` : SAID[state]}
+      {state === "error"
+        ? failure(detail?.error)
+        : state === "interrupted"
+          ? `Interrupted, last seen ${clock(last())}`
+          : SAID[state]}
     </p>
   );
 }
@@ -121,7 +140,9 @@ function Remarks({ shown }: { shown: Shown }) {
   const producer = tree.producerOf[span];
   const skew = producer >= 0 ? live.skew(producer) : 0;
   if (Math.abs(skew) >= SKEW_LEAST_NS) {
-    remarks.push(`Its clock is ${duration(Math.abs(skew))} ${skew > 0 ? "ahead of" : "behind"} the relay's.`);
+    remarks.push(
+      `Its clock is ${duration(Math.abs(skew))} ${skew > 0 ? "ahead of" : "behind"} the relay's.`,
+    );
   }
   const below = tree.allErrors[span] - (tree.state(span) === "error" ? 1 : 0);
   if (below > 0) remarks.push(`${count(below)} ${below === 1 ? "span" : "spans"} below failed.`);
@@ -144,7 +165,10 @@ function Times({ shown }: { shown: Shown }) {
   const { tree, span } = shown;
   const start = tree.start[span];
   const ticks = shown.isLive && tree.state(span) === "running";
-  const lasted = useTicking<HTMLElement>(() => duration(endOf(tree, span, nowIn(shown)) - start), ticks);
+  const lasted = useTicking<HTMLElement>(
+    () => duration(endOf(tree, span, nowIn(shown)) - start),
+    ticks,
+  );
   const self = useTicking<HTMLElement>(() => duration(selfTime(tree, span, nowIn(shown))), ticks);
   if (Number.isNaN(start)) return null;
   return (
@@ -173,7 +197,9 @@ function CallFacts({ shown }: { shown: Shown }) {
   const ended = tree.end[span];
   const isCall = tree.cost[span] !== -1;
   const rate =
-    isCall && !Number.isNaN(ended) ? tokensPerSecond(tree.output[span], ended - tree.start[span], first) : null;
+    isCall && !Number.isNaN(ended)
+      ? tokensPerSecond(tree.output[span], ended - tree.start[span], first)
+      : null;
   const isKnown = totals.calls > 0;
   if (!isKnown && !call.model) return null;
   // All of it from the beginning, so that nothing below moves when the answer has come.
@@ -185,23 +211,27 @@ function CallFacts({ shown }: { shown: Shown }) {
         </Fact>
       )}
       {call.model && <Fact name="Finish">{call.finish || UNKNOWN}</Fact>}
-      <Fact name="Tokens in">
-        {isKnown ? count(totals.input) : UNKNOWN}
-      </Fact>
-      <Fact name="Tokens out">
-        {isKnown ? count(totals.output) : UNKNOWN}
-      </Fact>
+      <Fact name="Tokens in">{isKnown ? count(totals.input) : UNKNOWN}</Fact>
+      <Fact name="Tokens out">{isKnown ? count(totals.output) : UNKNOWN}</Fact>
       <Fact
         name="Cost"
-        title={totals.unpriced ? `${count(totals.unpriced)} calls of models without a price` : undefined}
+        title={
+          totals.unpriced ? `${count(totals.unpriced)} calls of models without a price` : undefined
+        }
       >
         {isKnown ? cost(totals.cost) : UNKNOWN}
       </Fact>
       {call.model && <Fact name="Tokens/s">{rate === null ? UNKNOWN : perSecond(rate)}</Fact>}
       {call.model && <Fact name="First token">{first === null ? UNKNOWN : duration(first)}</Fact>}
-      {more && more.cache_read_tokens > 0 && <Fact name="Cache read">{count(more.cache_read_tokens)}</Fact>}
-      {more && more.cache_write_tokens > 0 && <Fact name="Cache written">{count(more.cache_write_tokens)}</Fact>}
-      {more && more.reasoning_tokens > 0 && <Fact name="Reasoning">{count(more.reasoning_tokens)}</Fact>}
+      {more && more.cache_read_tokens > 0 && (
+        <Fact name="Cache read">{count(more.cache_read_tokens)}</Fact>
+      )}
+      {more && more.cache_write_tokens > 0 && (
+        <Fact name="Cache written">{count(more.cache_write_tokens)}</Fact>
+      )}
+      {more && more.reasoning_tokens > 0 && (
+        <Fact name="Reasoning">{count(more.reasoning_tokens)}</Fact>
+      )}
       {totals.calls > 1 && <Fact name="Calls">{count(totals.calls)}</Fact>}
     </>
   );
@@ -215,13 +245,19 @@ function perSecond(rate: number): string {
 function firstPieceNs({ tree, span, detail }: Shown): number | null {
   let first = Infinity;
   for (const channel of detail?.channels ?? []) {
-    if (channel !== "input") first = Math.min(first, detail!.pieces(channel)[0]?.stamp.time ?? Infinity);
+    if (channel !== "input")
+      first = Math.min(first, detail!.pieces(channel)[0]?.stamp.time ?? Infinity);
   }
   const passed = first - tree.start[span];
   return Number.isFinite(passed) && passed >= 0 ? passed : null;
 }
 
-function Fact({ name, title, isWide = false, children }: {
+function Fact({
+  name,
+  title,
+  isWide = false,
+  children,
+}: {
   name: string;
   title?: string;
   isWide?: boolean;

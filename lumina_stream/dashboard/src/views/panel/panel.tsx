@@ -28,7 +28,8 @@ export type Shown = {
   isLive: boolean;
 };
 
-/** Show a span of a trace, filling the box that it is in. `at`: as it was at a moment of the replay. */
+/** Show a span of a trace, filling the box that it is in. `at`: as it was at a moment of the
+ * replay. */
 export function SpanPanel({ live, span, at }: { live: LiveTrace; span: number; at?: Moment }) {
   useCalmly(live.changed);
   const now = at ? NONE : span; // the replay has numbers, and details, of its own

@@ -41,7 +41,10 @@ export function outputs(said: Reader): Found {
 /** What any span may say of its input or output, conversation or not. */
 function plainly(said: Reader, side: "input" | "output"): Found {
   const keys = [`${side}.value`, `traceloop.entity.${side}`, `langfuse.observation.${side}`];
-  return { value: keys.map((key) => said.get(key)).find((value) => value !== undefined), role: side };
+  return {
+    value: keys.map((key) => said.get(key)).find((value) => value !== undefined),
+    role: side,
+  };
 }
 
 export function system(said: Reader): unknown {
@@ -62,8 +65,10 @@ export function fromEvents(events: readonly Event[]): unknown[] {
   for (const { name, attributes } of events) {
     const role = /^gen_ai\.(system|user|assistant|tool)\.message$/.exec(name)?.[1];
     if (role) found.push({ role, ...attributes });
-    else if (name === "gen_ai.choice") found.push({ role: "assistant", ...attributes, ...asRecord(attributes.message) });
-    else if (name === "gen_ai.content.prompt") found.push({ role: "user", content: attributes["gen_ai.prompt"] });
+    else if (name === "gen_ai.choice")
+      found.push({ role: "assistant", ...attributes, ...asRecord(attributes.message) });
+    else if (name === "gen_ai.content.prompt")
+      found.push({ role: "user", content: attributes["gen_ai.prompt"] });
     else if (name === "gen_ai.content.completion") {
       found.push({ role: "assistant", content: attributes["gen_ai.completion"] });
     }
@@ -93,7 +98,8 @@ function call(said: Reader, keys: readonly string[]): unknown {
 function result(said: Reader, keys: readonly string[]): unknown {
   for (const key of keys) {
     const value = said.get(key);
-    if (value !== undefined) return [{ role: "tool", parts: [{ type: "tool_call_response", response: value }] }];
+    if (value !== undefined)
+      return [{ role: "tool", parts: [{ type: "tool_call_response", response: value }] }];
   }
   return undefined;
 }
@@ -102,7 +108,9 @@ function vercel(said: Reader): unknown {
   const content = said.get("ai.response.text") ?? said.get("ai.response.object");
   const calls = said.get("ai.response.toolCalls");
   if (content === undefined && calls === undefined) return undefined;
-  return [{ role: "assistant", content, tool_calls: typeof calls === "string" ? asRecord(calls) : calls }];
+  return [
+    { role: "assistant", content, tool_calls: typeof calls === "string" ? asRecord(calls) : calls },
+  ];
 }
 
 /** Levels that only name what is below them. */
@@ -145,5 +153,7 @@ function plain(node: unknown): unknown {
   if (entries.every(([key]) => /^\d+$/.test(key))) {
     return entries.sort(([a], [b]) => Number(a) - Number(b)).map(([, value]) => plain(value));
   }
-  return Object.fromEntries(entries.map(([key, value]) => [key === "contents" ? "content" : key, plain(value)]));
+  return Object.fromEntries(
+    entries.map(([key, value]) => [key === "contents" ? "content" : key, plain(value)]),
+  );
 }

@@ -1,5 +1,5 @@
-// The parts of a span's panel, one at a time. Which one: that which the person chose last, else what
-// there is to see: the error, the conversation, the attributes.
+// The parts of a span's panel, one at a time. Which one: that which the person chose last, else
+// what there is to see: the error, the conversation, the attributes.
 
 import { useId, useRef } from "preact/hooks";
 import type { ComponentChildren } from "preact";
@@ -57,7 +57,13 @@ export function Tabs({ shown }: { shown: Shown }) {
   };
   return (
     <div class="panel-main">
-      <div ref={list} class="tabs" role="tablist" aria-label="Parts of the span" onKeyDown={onKeyDown}>
+      <div
+        ref={list}
+        class="tabs"
+        role="tablist"
+        aria-label="Parts of the span"
+        onKeyDown={onKeyDown}
+      >
         {there.map((name) => (
           <button
             key={name}
@@ -111,9 +117,13 @@ function useConversation({ tree, span, detail }: Shown): Said {
   const isOpen = tree.state(span) === "running";
   const version = detail?.version ?? 0;
   const known = last.current;
-  if (known && known.detail === detail && known.version === version && known.isOpen === isOpen) return known.said;
+  if (known && known.detail === detail && known.version === version && known.isOpen === isOpen)
+    return known.said;
   const texts = Object.fromEntries(
-    CHANNELS.filter((channel) => detail?.channels.includes(channel)).map((channel) => [channel, detail!.text(channel)]),
+    CHANNELS.filter((channel) => detail?.channels.includes(channel)).map((channel) => [
+      channel,
+      detail!.text(channel),
+    ]),
   );
   const said = conversation({
     attributes: detail?.attributes ?? new Map(),

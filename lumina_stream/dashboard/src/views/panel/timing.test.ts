@@ -13,7 +13,13 @@ function built(end: number | null, children: [number, number | null][]): Tree {
   let seq = 0;
   const say = (event: object) => tree.apply({ trace_id: TRACE, ...event } as never, "p", ++seq);
   const span = (n: number, start: number, stop: number | null, parent: string | null) => {
-    say({ type: "span_started", span_id: id(n), parent_id: parent, name: "x", time_ns: BASE + start });
+    say({
+      type: "span_started",
+      span_id: id(n),
+      parent_id: parent,
+      name: "x",
+      time_ns: BASE + start,
+    });
     if (stop !== null) say({ type: "span_ended", span_id: id(n), time_ns: BASE + stop });
   };
   span(1, 0, end, null);
@@ -29,7 +35,15 @@ test("a span without children took all its time itself", () => {
 });
 
 test("children that overlap count once", () => {
-  expect(self(built(10_240, [[1024, 5120], [2048, 4096], [4096, 6144]]))).toBe(10_240 - 5120);
+  expect(
+    self(
+      built(10_240, [
+        [1024, 5120],
+        [2048, 4096],
+        [4096, 6144],
+      ]),
+    ),
+  ).toBe(10_240 - 5120);
 });
 
 test("a child that outlives its parent takes no more than there is", () => {
@@ -39,5 +53,7 @@ test("a child that outlives its parent takes no more than there is", () => {
 test("what is open goes on until now", () => {
   const tree = built(null, [[2048, null]]);
   expect(self(tree, 8192)).toBe(2048);
-  expect(endOf(tree, tree.find(id(1)), BASE + 8192 - tree.baseNs) - tree.start[tree.find(id(1))]).toBe(8192);
+  expect(
+    endOf(tree, tree.find(id(1)), BASE + 8192 - tree.baseNs) - tree.start[tree.find(id(1))],
+  ).toBe(8192);
 });

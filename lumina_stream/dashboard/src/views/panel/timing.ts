@@ -4,8 +4,8 @@ import { NONE } from "../../model/tree";
 import type { Tree } from "../../model/tree";
 
 /** When a span ended, or what counts for that: now while it runs, else its last sign of life.
-
-    All in ns since the tree's base; NaN where nothing is known. */
+ *
+ * All in ns since the tree's base; NaN where nothing is known. */
 export function endOf(tree: Tree, span: number, now: number): number {
   const end = tree.end[span];
   if (!Number.isNaN(end)) return end;

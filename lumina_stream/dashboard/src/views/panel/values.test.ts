@@ -42,7 +42,9 @@ test("a long list is one item a line", () => {
 test("marks say what was done", () => {
   expect(markText("cut:9000")).toBe("cut, 9,000 in all");
   expect(markText("cut:deeper than 16")).toBe("cut, deeper than 16");
-  expect(markText("converted:numpy.ndarray cut:20000")).toBe("was numpy.ndarray; cut, 20,000 in all");
+  expect(markText("converted:numpy.ndarray cut:20000")).toBe(
+    "was numpy.ndarray; cut, 20,000 in all",
+  );
   expect(markText("redacted")).toBe("redacted");
 });
 

@@ -9,13 +9,15 @@ export type Shown = {
   type: Type;
   /** One line or many, the whole value; what Copy copies. */
   text: string;
-  /** True where the text was written anew: a string that holds JSON, which can be seen as it is too. */
+  /** True where the text was written anew: a string that holds JSON, which can be seen as it is
+   * too. */
   pretty: boolean;
 };
 
 const TAG = /^!(int|float|bytes|str) /;
 
-/** Return a value as text with its type. `json`: a string that says a list or a map, written in lines. */
+/** Return a value as text with its type. `json`: a string that says a list or a map, written in
+ * lines. */
 export function shown(value: unknown): Shown {
   if (value === null || value === undefined) return { type: "none", text: "none", pretty: false };
   if (typeof value === "boolean") return { type: "bool", text: String(value), pretty: false };
@@ -45,7 +47,8 @@ function shownText(value: string): Shown {
 const TOKEN = /"(?:[^"\\]|\\.)*"|[{}[\]:,]|[^\s"{}[\]:,]+/g;
 const DEEPEST = 64;
 
-/** Write JSON text in lines, its numbers and names as they stand there; undefined where it is none. */
+/** Write JSON text in lines, its numbers and names as they stand there; undefined where it is
+ * none. */
 function indented(json: string): string | undefined {
   try {
     JSON.parse(json);
@@ -99,8 +102,15 @@ export function lines(value: unknown, indent = ""): string {
   if (typeof value === "bigint") return String(value);
   if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? "null";
   const deeper = `${indent}  `;
-  if (Array.isArray(value)) return wrapped("[", value.map((item) => lines(item, deeper)), indent);
-  const items = Object.entries(value).map(([key, item]) => `${JSON.stringify(key)}: ${lines(item, deeper)}`);
+  if (Array.isArray(value))
+    return wrapped(
+      "[",
+      value.map((item) => lines(item, deeper)),
+      indent,
+    );
+  const items = Object.entries(value).map(
+    ([key, item]) => `${JSON.stringify(key)}: ${lines(item, deeper)}`,
+  );
   return wrapped("{", items, indent);
 }
 
@@ -111,7 +121,9 @@ export function markText(mark: string): string {
     .map((one) => {
       const [kind, rest] = [one.split(":", 1)[0], one.slice(one.indexOf(":") + 1)];
       if (kind === "cut") {
-        return /^\d+$/.test(rest) ? `cut, ${Number(rest).toLocaleString("en")} in all` : `cut, ${rest}`;
+        return /^\d+$/.test(rest)
+          ? `cut, ${Number(rest).toLocaleString("en")} in all`
+          : `cut, ${rest}`;
       }
       if (kind === "converted") return `was ${rest}`;
       if (kind === "unreadable") return "could not be read";
@@ -121,7 +133,10 @@ export function markText(mark: string): string {
 }
 
 /** Collect the marks of one attribute: its own, and those of places inside it. */
-export function marksOf(key: string, marks: ReadonlyMap<string, string>): [path: string, text: string][] {
+export function marksOf(
+  key: string,
+  marks: ReadonlyMap<string, string>,
+): [path: string, text: string][] {
   const found: [string, string][] = [];
   for (const [path, mark] of marks) {
     if (path === key) found.unshift(["", markText(mark)]);
