@@ -44,7 +44,7 @@ function useFollow(box: { current: HTMLElement | null }, isLive: boolean) {
     let before = scroller.scrollTop;
     const onScroll = () => {
       const top = scroller.scrollTop;
-      // Only a way up is the reader: pieces find their height late, so the end may run ahead.
+      // Only a move up is the reader's own: pieces find their height late, the end may run ahead.
       if (scroller.scrollHeight - top - scroller.clientHeight < NEAR_PX) follows.current = true;
       else if (top < before) follows.current = false;
       before = top;
