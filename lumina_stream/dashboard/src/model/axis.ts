@@ -103,8 +103,6 @@ export const LEAST_NS = 100;
 /** A trace that has just begun gets this much room. */
 export const FIRST_NS = 1e9;
 const GROWTH = 1.25;
-/** What is left free after the end of a finished trace: there its duration is written. */
-const MARGIN = 0.08;
 const EASE_MS = 120;
 
 /** Where the axis ends: as it did until now is past it, then a quarter more than is needed. */
@@ -143,12 +141,15 @@ export class Axis {
     return ms - this.startMs < EASE_MS;
   }
 
+  /** What is left free after the end of a finished trace, as a share of its length. */
+  margin = 0.08;
+
   /** Say what there is: from the first start to `end`, or to now while it is `open`.
    *  `eased`: whether the axis may move rather than jump. */
   grow(from: number, end: number, open: boolean, ms: number, eased: boolean): void {
     const to = open
       ? grownEnd(from, from === this.whole.from ? this.whole.to : from + FIRST_NS, end)
-      : Math.max(end, from + LEAST_NS) + (end - from) * MARGIN;
+      : Math.max(end, from + LEAST_NS) + (end - from) * this.margin;
     this.take({ from, to }, ms, eased);
     if (this.follow && !this.all && open && end > this.goal.to) {
       const width = this.goal.to - this.goal.from;

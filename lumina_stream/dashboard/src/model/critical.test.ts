@@ -78,7 +78,7 @@ test("a chain of ten thousand", () => {
   const path = criticalPath(tree, 0, clockAt(0));
   expect(path.span).toHaveLength(19_999);
   expect(path.has(9999)).toBe(true);
-  expect(path.of(0)).toHaveLength(2);
+  expect(path.span.filter((i) => i === 0)).toHaveLength(2);
 });
 
 test("of a live trace: the way down to the span that has been open longest", () => {

@@ -11,7 +11,7 @@ export class Path {
   readonly span: number[] = [];
   readonly from: number[] = [];
   readonly to: number[] = [];
-  private readonly bySpan = new Map<number, number[]>();
+  private readonly spans = new Set<number>();
 
   add(span: number, from: number, to: number): void {
     this.span.push(span);
@@ -19,25 +19,16 @@ export class Path {
     this.to.push(to);
   }
 
+  has(span: number): boolean {
+    return this.spans.has(span);
+  }
+
   /** Put the stretches, which were found from the last to the first, in order. */
   finish(): void {
     this.span.reverse();
     this.from.reverse();
     this.to.reverse();
-    this.span.forEach((span, k) => {
-      const known = this.bySpan.get(span);
-      if (known) known.push(k);
-      else this.bySpan.set(span, [k]);
-    });
-  }
-
-  has(span: number): boolean {
-    return this.bySpan.has(span);
-  }
-
-  /** Which stretches are a span's own. */
-  of(span: number): readonly number[] {
-    return this.bySpan.get(span) ?? [];
+    for (const span of this.span) this.spans.add(span);
   }
 }
 

@@ -42,6 +42,7 @@ export function drawBars(
     if (fold === LOSS) drawLosses(pen, scale, y, frame.tree);
     else if (fold >= 0) isOpen = drawDensity(pen, scale, y, sight, frame, fold) || isOpen;
     else isOpen = drawSpan(pen, scale, y, sight, frame, rows.span[row]) || isOpen;
+    drawPath(pen, scale, y, sight, row);
   }
   return isOpen;
 }
@@ -49,7 +50,6 @@ export function drawBars(
 function drawSpan(pen: Pen, scale: Scale, y: number, sight: Sight, frame: Frame, i: number): boolean {
   const { tree, clock } = frame;
   if (i >= tree.count) return false;
-  const colours = palette();
   const state = tree.stateCode(i);
   place(bar, tree, i, drawnStart(tree, i), frame.until, clock, scale, grain());
   if (bar.isMissing) {
@@ -61,24 +61,37 @@ function drawSpan(pen: Pen, scale: Scale, y: number, sight: Sight, frame: Frame,
   pen.globalAlpha = isDim ? 0.3 : 1;
   if (bar.right > 0 && bar.x < width) drawBar(pen, y, tree, i, state, width, isDim);
   const said = saidOf(tree, i, state, frame);
-  const text = widthOf(pen, said);
-  const at = beside(bar.x - (state === ERROR ? 3 : 0), bar.right + (state === ERROR ? 3 : 0), text, width);
+  const edge = state === ERROR ? 3 : 0;
   pen.globalAlpha = isDim ? 0.5 : 1;
-  pen.fillStyle = textColour(state);
-  pen.textAlign = at.align;
-  const isOnBar = at.align === "right" && at.x > bar.x && at.x < bar.right;
-  if (isOnBar) {
-    pen.fillStyle = colours.background;
-    pen.globalAlpha = 0.85;
-    pen.fillRect(at.x - text - 4, y + 3, text + 8, ROW - 6);
-    pen.globalAlpha = 1;
-    pen.fillStyle = textColour(state);
-  }
-  pen.fillText(said, at.x, y + ROW / 2 + 0.5);
-  pen.textAlign = "left";
+  write(pen, said, textColour(state), bar.x - edge, bar.right + edge, y, width, bar.hatch);
   pen.globalAlpha = 1;
-  if (sight.path?.has(i)) drawPath(pen, scale, y, sight, i);
   return bar.end === OPEN;
+}
+
+/** Write beside a bar; on it, where there is no other place, on a ground of its own. `before`: then
+ *  left of this, if it is a number. */
+function write(
+  pen: Pen,
+  said: string,
+  colour: string,
+  left: number,
+  right: number,
+  y: number,
+  width: number,
+  before = NaN,
+): void {
+  const text = widthOf(pen, said);
+  const at = beside(left, right, text, width);
+  let { x } = at;
+  if (at.align === "right" && x > left && x < right) {
+    if (before < x) x = Math.max(left + text, before) - 6;
+    pen.fillStyle = palette().background;
+    pen.fillRect(x - text - 4, y + 3, text + 8, ROW - 6);
+  }
+  pen.fillStyle = colour;
+  pen.textAlign = at.align;
+  pen.fillText(said, x, y + ROW / 2 + 0.5);
+  pen.textAlign = "left";
 }
 
 function drawBar(
@@ -158,11 +171,7 @@ function drawMissing(pen: Pen, scale: Scale, y: number, { tree, clock }: Frame, 
   pen.setLineDash([3, 3]);
   pen.strokeRect(x + 0.5, y + PAD + 0.5, Math.max(1, right - x - 1), HEIGHT - 1);
   pen.setLineDash([]);
-  const said = "has not started";
-  const at = beside(x, right, widthOf(pen, said), scale.width);
-  pen.textAlign = at.align;
-  pen.fillText(said, at.x, y + ROW / 2 + 0.5);
-  pen.textAlign = "left";
+  write(pen, "has not started", colours.muted, x, right, y, scale.width);
 }
 
 function saidOf(tree: Tree, i: number, state: number, { clock }: Frame): string {
@@ -189,21 +198,24 @@ function isFaded(sight: Sight, i: number): boolean {
   return sight.path !== null && !sight.path.has(i);
 }
 
-/** Draw the stretches of a path that are a span's own, and the steps to the spans before and after. */
-function drawPath(pen: Pen, scale: Scale, y: number, sight: Sight, i: number): void {
-  const path = sight.path!;
+/** Draw the stretches of the path that a row shows, and the steps to the rows of those after them. */
+function drawPath(pen: Pen, scale: Scale, y: number, sight: Sight, row: number): void {
+  const { path } = sight;
+  const stretches = path && sight.stretchesOf(row);
+  if (!path || !stretches) return;
   pen.fillStyle = palette().text;
   const line = y + ROW - 4;
-  for (const k of path.of(i)) {
-    const from = Math.max(-4, Math.round(toPx(scale, path.from[k])));
-    const to = Math.min(scale.width + 4, Math.round(toPx(scale, path.to[k])));
-    if (to < 0 || from > scale.width) continue;
-    pen.fillRect(from, line, Math.max(2, to - from), 3);
-    if (k + 1 >= path.span.length) continue;
-    const next = sight.rows.ownRow(path.span[k + 1]);
-    const own = sight.rows.ownRow(i);
-    if (next === NONE || own === NONE || to > scale.width) continue;
-    const down = (next - own) * ROW;
+  const px = (at: number) => Math.max(-4, Math.min(scale.width + 4, Math.round(toPx(scale, at))));
+  for (const k of stretches) {
+    const from = px(path.from[k]);
+    const to = px(path.to[k]);
+    if (to <= from) continue; // too short to be seen
+    pen.fillRect(from, line, to - from, 3);
+    let next = k + 1;
+    while (next < path.span.length && px(path.to[next]) <= px(path.from[next])) next++;
+    const after = next < path.span.length ? sight.rows.rowFor(sight.tree, path.span[next]) : NONE;
+    if (after === NONE || to < 0 || to > scale.width) continue;
+    const down = (after - row) * ROW;
     pen.fillRect(to - 1, Math.min(line, line + down), 1, Math.abs(down) + 3);
   }
 }
@@ -246,7 +258,7 @@ function drawLosses(pen: Pen, scale: Scale, y: number, tree: Tree): void {
 // --- density rows ------------------------------------------------------------------------------
 
 /** The figures of a density row, counted again as often as that costs nothing much. */
-export function figuresOf(sight: Sight, frame: Frame, fold: number): Figures {
+export function figuresOf(sight: Sight, frame: Pick<Frame, "tree" | "clock">, fold: number): Figures {
   const { tree } = frame;
   const members = sight.rows.membersOf(fold);
   const { key: group } = sight.rows.folds[fold];
@@ -286,30 +298,25 @@ function drawDensity(pen: Pen, scale: Scale, y: number, sight: Sight, frame: Fra
     c = end;
   }
   const of = figuresOf(sight, frame, fold);
-  const parts = [`p50 ${duration(of.p50)}`, `p95 ${duration(of.p95)}`];
   if (of.running > 0) {
-    parts.unshift(`${count(of.running)} running`);
     const now = Math.round(toPx(scale, frame.clock.now));
     if (now > 0 && now <= scale.width) {
       pen.fillStyle = colours.running;
       pen.fillRect(now - 3, y + PAD - 1, 3, HEIGHT + 2);
     }
   }
-  if (of.errors > 0) parts.push(`${count(of.errors)} ${of.errors === 1 ? "error" : "errors"}`);
-  const said = parts.join(", ");
-  const text = widthOf(pen, said);
-  if (right < 0) [left, right] = toPx(scale, tree.start[first]) > scale.width ? [1e6, 1e6] : [-9, -9];
-  const at = beside(left, right, text, scale.width);
-  const isOn = at.align === "right" && at.x > left && right > 0 && left < scale.width;
-  if (isOn) {
-    pen.fillStyle = colours.background;
-    pen.globalAlpha = 0.85;
-    pen.fillRect(at.x - text - 4, y + 3, text + 8, ROW - 6);
-    pen.globalAlpha = 1;
+  if (!sight.hasFigures) {
+    if (right < 0) [left, right] = toPx(scale, tree.start[first]) > scale.width ? [1e6, 1e6] : [-9, -9];
+    const colour = of.errors > 0 ? colours.error : of.running > 0 ? colours.running : colours.muted;
+    write(pen, figuresText(of), colour, left, right, y, scale.width);
   }
-  pen.fillStyle = of.errors > 0 ? colours.error : of.running > 0 ? colours.running : colours.muted;
-  pen.textAlign = at.align;
-  pen.fillText(said, at.x, y + ROW / 2 + 0.5);
-  pen.textAlign = "left";
   return of.running > 0;
+}
+
+/** A density row's figures, as short as they can be said. */
+export function figuresText(of: Figures): string {
+  const parts = [`p50 ${duration(of.p50)}`, `p95 ${duration(of.p95)}`];
+  if (of.running > 0) parts.unshift(`${count(of.running)} running`);
+  if (of.errors > 0) parts.unshift(`${count(of.errors)} ${of.errors === 1 ? "error" : "errors"}`);
+  return parts.join(", ");
 }

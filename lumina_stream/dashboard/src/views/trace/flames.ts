@@ -89,13 +89,13 @@ function drawLabel(pen: Pen, look: Look, from: number, right: number, y: number,
   const colours = palette();
   let x = from + PAD;
   if (look.isError) {
-    cross(pen, x, y + 7, 6, colours.error);
+    cross(pen, x, y + 6.5, 6, colours.error);
     x += 11;
   }
   const text = fitted(pen, look.name, to - x - PAD);
-  if (text === "") return;
+  if (text.length < 4 && text !== look.name) return; // says nothing
   pen.fillStyle = look.isError ? colours.error : look.isDim ? colours.muted : colours.text;
-  pen.fillText(text, x, y + 10.5);
+  pen.fillText(text, x, y + 10);
 }
 
 function outline(

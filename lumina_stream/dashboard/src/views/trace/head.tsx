@@ -36,7 +36,7 @@ export function Head({ sight }: { sight: Sight }) {
         </h1>
         <p class="trace-state">
           <span class={`trace-state-is state-${state}`}>
-            <Glyph state={state} label="" />
+            {state !== "ok" && <Glyph state={state} label="" />}
             {filmState !== "off" && filmState !== "loading" ? `replay: ${state}` : state}
           </span>
           <span class="secondary cut trace-services" dir="auto">

@@ -9,18 +9,24 @@ import { ERROR, MISSING, NONE } from "../../model/tree";
 import { useAtom } from "../../state/atom";
 import { LABELS_LEAST, labelWidth } from "../../state/settings";
 import { Glyph, kindColour } from "../glyph";
+import { figuresOf, figuresText } from "./bars";
 import { cut } from "./canvas";
 import { AXIS, ROW } from "./sight";
 import type { Frame, Sight } from "./sight";
 import { select, toggleRow } from "./walk";
 
 const INDENT = 14;
+/** In deep trees a level is indented less, but never by less than this. */
+const LEAST_INDENT = 4;
+/** The share of the labels' width that indents may take. */
+const MOST_INDENT = 0.4;
 /** Rows drawn above and below what is in view. */
 const AROUND = 3;
 /** What of a name is put into a row; all of it is in the panel. */
 const MOST_NAME = 400;
-/** The service's column needs so much room. */
+/** The service's column, and the figures of density rows, need so much room. */
 const SERVICE_FROM = 340;
+const FIGURES_FROM = 320;
 
 export function Labels({ sight, isNarrow }: { sight: Sight; isNarrow: boolean }) {
   const drawn = useAtom(sight.drawn);
@@ -50,13 +56,14 @@ export function Labels({ sight, isNarrow }: { sight: Sight; isNarrow: boolean })
 
   const { first, last } = window.current;
   const { rows, tree } = sight;
-  const base = baseDepth(sight, first, last, width);
+  const { base, indent } = indentsOf(sight, first, last, width);
+  sight.hasFigures = width >= FIGURES_FROM;
   const hasTokens = !isNarrow && tree.totals().calls > 0;
   const hasServices = !isNarrow && width >= SERVICE_FROM && tree.services.length > 1;
   const selected = sight.span === NONE ? NONE : rows.rowFor(tree, sight.span);
   const shown: JSX.Element[] = [];
   for (let row = first; row < Math.min(last, rows.count); row++) {
-    shown.push(label(sight, row, base, { hasTokens, hasServices, isSelected: row === selected }));
+    shown.push(label(sight, row, base, indent, { hasTokens, hasServices, hasFigures: sight.hasFigures, isSelected: row === selected }));
   }
   const onClick = (event: MouseEvent) => {
     const target = event.target as HTMLElement;
@@ -112,9 +119,9 @@ export function Labels({ sight, isNarrow }: { sight: Sight; isNarrow: boolean })
   );
 }
 
-type Columns = { hasTokens: boolean; hasServices: boolean; isSelected: boolean };
+type Columns = { hasTokens: boolean; hasServices: boolean; hasFigures: boolean; isSelected: boolean };
 
-function label(sight: Sight, row: number, base: number, columns: Columns) {
+function label(sight: Sight, row: number, base: number, indent: number, columns: Columns) {
   const { rows, tree, folding } = sight;
   const fold = rows.fold[row];
   const i = rows.span[row];
@@ -138,20 +145,20 @@ function label(sight: Sight, row: number, base: number, columns: Columns) {
       aria-selected={columns.isSelected}
     >
       <span class="label-name" role="gridcell">
-        <span class="label-guides" style={{ width: `${Math.max(0, depth - base) * INDENT}px` }} />
+        <span class="label-guides" style={{ width: `${Math.max(0, depth - base) * indent}px`, backgroundSize: `${indent}px 100%` }} />
         <span class={collapsed === undefined ? "label-leaf" : "label-toggle"}>
           {collapsed !== undefined && <Chevron isOpen={!collapsed} />}
         </span>
-        {fold === LOSS ? <Lost /> : fold >= 0 ? <Folded sight={sight} fold={fold} i={i} /> : <Named sight={sight} i={i} isCollapsed={collapsed === true} />}
+        {fold === LOSS ? <Lost /> : fold >= 0 ? <Folded sight={sight} fold={fold} i={i} isWide={columns.hasFigures} /> : <Named sight={sight} i={i} isCollapsed={collapsed === true} />}
       </span>
-      {columns.hasServices && (
+      {columns.hasServices && fold === NONE && (
         <span class="label-service cut" role="gridcell" dir="auto">
-          {fold === LOSS ? "" : tree.service(i)}
+          {tree.service(i)}
         </span>
       )}
-      {columns.hasTokens && (
+      {columns.hasTokens && fold === NONE && (
         <span class="label-tokens" role="gridcell">
-          {fold === NONE ? tokensOf(sight, i) : ""}
+          {tokensOf(sight, i)}
         </span>
       )}
     </div>
@@ -176,15 +183,21 @@ function Named({ sight, i, isCollapsed }: { sight: Sight; i: number; isCollapsed
   );
 }
 
-function Folded({ sight, fold, i }: { sight: Sight; fold: number; i: number }) {
+function Folded({ sight, fold, i, isWide }: { sight: Sight; fold: number; i: number; isWide: boolean }) {
   const { tree, rows } = sight;
+  const of = isWide ? figuresOf(sight, { tree, clock: sight.clock(performance.now()) }, fold) : null;
   return (
     <>
       <span class="label-kind label-kind-many" style={{ color: kindColour(tree.kind(i)) }} />
-      <span class="label-text cut" dir="auto">
+      <span class="label-text label-many cut" dir="auto">
         {cut(tree.name(i), MOST_NAME) || "(no name)"}
       </span>
       <span class="label-count">×{count(rows.membersOf(fold).count)}</span>
+      {of && (
+        <span class={`label-figures cut${of.errors > 0 ? " is-error" : of.running > 0 ? " is-running" : ""}`}>
+          {figuresText(of)}
+        </span>
+      )}
     </>
   );
 }
@@ -225,8 +238,9 @@ function rowId(row: number): string {
   return `row-${row}`;
 }
 
-/** From which depth indents count: in deep trees labels would else be all indent. */
-function baseDepth(sight: Sight, first: number, last: number, width: number): number {
+/** From which depth indents count, and how wide they are: in deep trees labels would else be all
+ *  indent. */
+function indentsOf(sight: Sight, first: number, last: number, width: number): { base: number; indent: number } {
   const { rows } = sight;
   let least = Infinity;
   let most = 0;
@@ -234,9 +248,11 @@ function baseDepth(sight: Sight, first: number, last: number, width: number): nu
     least = Math.min(least, rows.depth[row]);
     most = Math.max(most, rows.depth[row]);
   }
-  const room = Math.max(4, Math.floor((width * 0.4) / INDENT));
-  if (most <= room) return 0;
-  return Math.max(0, Math.min(least, most - room));
+  const room = width * MOST_INDENT;
+  if (most * INDENT <= room) return { base: 0, indent: INDENT };
+  const levels = Math.max(1, most - least);
+  const indent = Math.max(LEAST_INDENT, Math.min(INDENT, Math.floor(room / levels)));
+  return { base: Math.max(0, least, most - Math.floor(room / indent)), indent };
 }
 
 /** What the labels in view are made from; ten times a second also what ticks in them. */

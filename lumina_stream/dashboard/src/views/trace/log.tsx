@@ -2,7 +2,8 @@
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import { count, duration } from "../../model/format";
+import { tickLabel } from "../../model/axis";
+import { count } from "../../model/format";
 import { TOPICS, linesOf, say, textFrom, topicOf } from "../../model/lines";
 import type { Topic } from "../../model/lines";
 import type { TraceEvents } from "../../model/replay";
@@ -108,7 +109,7 @@ function Lines({ sight, events, topic, selected, upto }: LinesProps) {
   const isAtEnd = useRef(true);
   useEffect(() => {
     const box = scroller.current;
-    if (box && isAtEnd.current && sight.follow.get()) box.scrollTop = box.scrollHeight;
+    if (box && isAtEnd.current && sight.tree.openCount > 0) box.scrollTop = box.scrollHeight;
   }, [lines]);
   const onScroll = () => {
     const box = scroller.current!;
@@ -116,6 +117,9 @@ function Lines({ sight, events, topic, selected, upto }: LinesProps) {
   };
   if (lines.length === 0) return <p class="log-none muted">The trace has none of these.</p>;
   const { tree } = sight;
+  const zero = events.timeAt(0);
+  // Milliseconds; of what is over in one, microseconds.
+  const step = events.timeAt(events.count - 1) - zero > 1e9 ? 1e6 : 1e3;
   return (
     <div class="log-lines focus-inside" ref={scroller} tabIndex={0} onScroll={onScroll} role="region" aria-label="Log">
       <div role="table" aria-label="Log" aria-rowcount={lines.length} style={{ height: `${lines.length * ROW_HEIGHT}px` }}>
@@ -137,7 +141,7 @@ function Lines({ sight, events, topic, selected, upto }: LinesProps) {
                 onClick={() => select(sight, span)}
               >
                 <span role="cell" class="log-time">
-                  +{duration(events.timeAt(k) - (events.count > 0 ? events.timeAt(0) : 0))}
+                  +{tickLabel(events.timeAt(k) - zero, step)}
                 </span>
                 <span role="cell" class="log-service cut muted" dir="auto">
                   {service}

@@ -51,6 +51,8 @@ export type Painter = (frame: Frame) => boolean;
  *  where it is over a label. */
 export type Pointed = { row: number; box: number; at: number; x: number; y: number };
 
+/** Room for a duration beside a bar, with its gap, px. */
+const DURATION_PX = 72;
 const TEXT_MS = 100;
 const CALM_MS = 1000;
 /** Which row is brought into view while following changes no more often. */
@@ -78,6 +80,8 @@ export class Sight {
   moved: Axis = this.axis;
   path: Path | null = null;
   rowsVersion = 0;
+  /** Density rows' figures are beside their names; else they are beside their bars. */
+  hasFigures = true;
   /** Spans from this number on have just come. */
   newFrom = Infinity;
   /** Figures of density rows, by their group, with when and at what cost they were counted. */
@@ -100,6 +104,8 @@ export class Sight {
   private foldingSeen = 0;
   private followedMs = -Infinity;
   private revealing: string | null = null;
+  private askedFor = "";
+  private stretches: { path: Path; rowsVersion: number; byRow: Map<number, number[]> } | null = null;
   private arrivals: { count: number; ms: number }[] = [];
   private readonly unwatch: (() => void)[];
 
@@ -167,6 +173,14 @@ export class Sight {
     this.axis.follow = follow;
     this.follow.set(follow);
     this.followedMs = -Infinity;
+    this.touch();
+  }
+
+  /** Say how wide the bars' canvas is: after the end of the trace its duration is written. */
+  giveWidth(width: number): void {
+    const margin = Math.min(0.2, DURATION_PX / width);
+    if (Math.abs(margin - this.axis.margin) < 0.001) return;
+    this.axis.margin = margin;
     this.touch();
   }
 
@@ -283,7 +297,6 @@ export class Sight {
     this.isStale = this.pacedRows.isStale || this.pacedMatches.isStale || this.pacedPath.isStale;
   }
 
-  private askedFor = "";
 
   private layRows(frame: Frame): void {
     const { tree, folding, rows, scroll } = this;
@@ -317,6 +330,23 @@ export class Sight {
     tree.settle();
     this.folding.reveal(tree, i);
     return i;
+  }
+
+  /** Which stretches of the path a row shows. */
+  stretchesOf(row: number): readonly number[] | undefined {
+    const { path, rowsVersion } = this;
+    if (!path) return undefined;
+    if (this.stretches?.path !== path || this.stretches.rowsVersion !== rowsVersion) {
+      const byRow = new Map<number, number[]>();
+      path.span.forEach((span, k) => {
+        const at = this.rows.rowFor(this.tree, span);
+        const known = byRow.get(at);
+        if (known) known.push(k);
+        else byRow.set(at, [k]);
+      });
+      this.stretches = { path, rowsVersion, byRow };
+    }
+    return this.stretches.byRow.get(row);
   }
 
   showRow(row: number): void {

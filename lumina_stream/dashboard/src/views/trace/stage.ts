@@ -56,6 +56,7 @@ export function useStage(stage: Stage): void {
 
     const stopPainting = sight.paint((frame) => {
       if (width === 0 || height === 0) return false;
+      sight.giveWidth(width);
       scroll.resize(latest.current.content(), height);
       const pen = penOf(canvas, width, height);
       if (!pen) return false;

@@ -31,6 +31,8 @@ export function Strip({ sight }: { sight: Sight }) {
     });
     observer.observe(element);
     let treeSeen: unknown = null;
+    let lookSeen = "";
+    const drawn = document.createElement("canvas");
     const stopPainting = sight.paint((frame) => {
       if (width === 0) return false;
       const pen = penOf(element, width, height);
@@ -40,13 +42,26 @@ export function Strip({ sight }: { sight: Sight }) {
       const nowPx = frame.isOpen ? Math.floor(toPx(scale, frame.clock.now)) : 0;
       const key = `${frame.tree.version} ${frame.tree.count} ${scale.from} ${scale.to} ${width} ${nowPx}`;
       const isOther = frame.tree !== treeSeen || minimap.width !== width;
-      paced.run(key, () => performance.now(), () => {
+      const isNew = paced.run(key, () => performance.now(), () => {
         treeSeen = frame.tree;
         frame.tree.settle();
         minimap.build(frame.tree, groups, frame.clock, scale);
       }, isOther);
       if (paced.isStale) sight.touch();
-      draw(pen, scale, height, minimap, frame);
+      // What was counted is drawn once, not with each move of the pointer.
+      const look = `${height} ${palette().background} ${devicePixelRatio}`;
+      if (isNew || look !== lookSeen) {
+        lookSeen = look;
+        const drawing = penOf(drawn, width, height);
+        if (drawing) drawColumns(drawing, width, height, minimap);
+      }
+      pen.drawImage(drawn, 0, 0, width, height);
+      const now = Math.round(toPx(scale, frame.clock.now));
+      if (frame.isOpen && now <= scale.width) {
+        pen.fillStyle = palette().running;
+        pen.fillRect(now, 0, 1, height);
+      }
+      drawBrush(pen, scale, height, frame);
       return frame.isOpen;
     });
 
@@ -129,29 +144,26 @@ export function Strip({ sight }: { sight: Sight }) {
   return <canvas ref={canvas} class="minimap" aria-hidden="true" />;
 }
 
-function draw(pen: Pen, scale: Scale, height: number, minimap: Minimap, frame: Frame): void {
+function drawColumns(pen: Pen, width: number, height: number, minimap: Minimap): void {
   const colours = palette();
   pen.fillStyle = colours.background;
-  pen.fillRect(0, 0, scale.width, height);
+  pen.fillRect(0, 0, width, height);
   const room = height - 8;
   // The square root, so that one span at work beside a hundred is still seen.
   const tall = (n: number) => (n === 0 ? 0 : Math.max(2, Math.round(room * Math.sqrt(n / minimap.most))));
-  for (let kind = KIND_GROUPS.length - 1; kind >= 0; kind--) {
+  const below = new Int32Array(minimap.width);
+  for (let kind = 0; kind < KIND_GROUPS.length; kind++) {
     pen.fillStyle = colours.kinds[kind];
-    let start = 0;
-    let from = -1;
-    let to = -1;
-    for (let c = 0; c <= minimap.width; c++) {
-      let below = 0;
-      if (c < minimap.width) for (let k = 0; k < kind; k++) below += minimap.active[k][c];
-      const own = c < minimap.width ? minimap.active[kind][c] : 0;
-      const low = own === 0 ? -1 : tall(below);
-      const high = own === 0 ? -1 : tall(below + own);
-      if (low === from && high === to && c < minimap.width) continue;
-      if (from >= 0) pen.fillRect(start, height - 2 - to, c - start, Math.max(1, to - from));
-      start = c;
-      from = low;
-      to = high;
+    const active = minimap.active[kind];
+    // Columns that look alike in one go.
+    for (let c = 0; c < minimap.width; ) {
+      const own = active[c];
+      const low = below[c];
+      const start = c;
+      for (; c < minimap.width && active[c] === own && below[c] === low; c++) below[c] += own;
+      if (own === 0) continue;
+      const from = tall(low);
+      pen.fillRect(start, height - 2 - tall(low + own), c - start, Math.max(1, tall(low + own) - from));
     }
   }
   for (let c = 0; c < minimap.width; c++) {
@@ -164,12 +176,6 @@ function draw(pen: Pen, scale: Scale, height: number, minimap: Minimap, frame: F
       pen.fillRect(c - 1, 0, 3, 5);
     }
   }
-  const now = Math.round(toPx(scale, frame.clock.now));
-  if (frame.isOpen && now <= scale.width) {
-    pen.fillStyle = colours.running;
-    pen.fillRect(now, 0, 1, height);
-  }
-  drawBrush(pen, scale, height, frame);
 }
 
 function drawBrush(pen: Pen, scale: Scale, height: number, { view, whole }: Frame): void {

@@ -77,7 +77,7 @@ function Find({ sight }: { sight: Sight }) {
           inputMode="search"
           autocomplete="off"
           spellcheck={false}
-          placeholder="Find a span ( / )"
+          placeholder="Find ( / )"
           aria-label="Find in trace: name, kind, service, id or attribute"
           value={query}
           onInput={(event) => sight.query.set(event.currentTarget.value)}
