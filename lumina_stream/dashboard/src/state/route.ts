@@ -59,6 +59,7 @@ function question(query: URLSearchParams): string {
     .toString()
     .replace(/%3A/g, ":")
     .replace(/%3E/g, ">")
+    .replace(/%3D/g, "=")
     .replace(/%2F/g, "/")
     .replace(/%2A/g, "*");
   return text && `?${text}`;

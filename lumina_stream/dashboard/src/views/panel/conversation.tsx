@@ -8,7 +8,7 @@ import { Copy } from "../copy";
 import { Blocks } from "./blocks";
 import { Folded, Pieces } from "./fold";
 import type { Conversation as Said, Message, Part, Tool } from "./messages";
-import { asItIs, shown as read } from "./values";
+import { asItIs, markText, shown as read } from "./values";
 
 /** So near to the end counts as being there. */
 const NEAR_PX = 32;
@@ -87,12 +87,14 @@ function MessageView({ message }: { message: Message }) {
         )}
       </header>
       {message.parts.map((part, place) => (
-        <PartView
-          key={place}
-          part={part}
-          isLive={message.live === true && place === message.parts.length - 1}
-          isAnswer={message.role === "assistant" || message.role === "output"}
-        />
+        <div key={place}>
+          <PartView
+            part={part}
+            isLive={message.live === true && place === message.parts.length - 1}
+            isAnswer={message.role === "assistant" || message.role === "output"}
+          />
+          {part.mark && <span class="mark">{markText(part.mark)}</span>}
+        </div>
       ))}
     </article>
   );

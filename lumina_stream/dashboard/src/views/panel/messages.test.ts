@@ -6,6 +6,7 @@ import type { Said } from "./messages";
 function said(attributes: Record<string, unknown>, more: Partial<Said> = {}): Said {
   return {
     attributes: new Map(Object.entries(attributes)),
+    marks: new Map(),
     events: [],
     texts: {},
     isOpen: false,
@@ -153,6 +154,39 @@ test("what an attribute could not hold comes from the pieces", () => {
   expect(read({ "gen_ai.input.messages": messages }, { texts: { input: first + second } })).toEqual(
     [first, "short", whole, second].map((whole) => ["user", [text(whole)]]),
   );
+});
+
+test("instructions travel after the messages", () => {
+  const first = `first ${"a".repeat(9000)}`;
+  const second = `second ${"b".repeat(9000)}`;
+  const attributes = {
+    "gen_ai.system_instructions": [{ type: "text", content: second.slice(0, 8192) }],
+    "gen_ai.input.messages": [{ role: "user", content: first.slice(0, 8192) }],
+  };
+  expect(read(attributes, { texts: { input: first + second } })).toEqual([
+    ["system", [text(second)]],
+    ["user", [text(first)]],
+  ]);
+});
+
+test("what was done to a part is noted at it, unless it is whole again", () => {
+  const whole = "a".repeat(9000);
+  const input = [
+    { role: "user", parts: [text(""), { type: "text", content: whole.slice(0, 8192) }] },
+    { role: "assistant", parts: [{ type: "tool_call", name: "f", arguments: { key: "x" } }] },
+  ];
+  const marks = new Map([
+    ["gen_ai.input.messages[0].parts[1].content", "cut:9000"],
+    ["gen_ai.input.messages[1].parts[0].arguments.key", "redacted"],
+    ["gen_ai.input.messages[7].parts[0].content", "cut:9000"],
+    ["other", "redacted"],
+  ]);
+  const noted = (texts: Said["texts"]) =>
+    conversation(said({ "gen_ai.input.messages": input }, { marks, texts })).messages.map((known) =>
+      known.parts.map((part) => part.mark),
+    );
+  expect(noted({})).toEqual([[undefined, "cut:9000"], ["redacted"]]);
+  expect(noted({ input: whole })).toEqual([[undefined, undefined], ["redacted"]]);
 });
 
 test("pieces that belong to something else change nothing", () => {

@@ -7,12 +7,14 @@
 import { fromEvents, inputs, outputs, system, tools } from "./spellings";
 import type { Found, Reader } from "./spellings";
 
-export type Part =
-  | { type: "text" | "reasoning" | "refusal"; text: string; cutFrom?: number }
+/** `mark`: what was done to it on the way, where it is not whole after all. */
+export type Part = { mark?: string } & (
+  | { type: "text" | "reasoning" | "refusal"; text: string }
   | { type: "call"; id: string; name: string; arguments: unknown }
   | { type: "result"; id: string; response: unknown }
   | { type: "media"; modality: string; what: string }
-  | { type: "other"; name: string; content: unknown };
+  | { type: "other"; name: string; content: unknown }
+);
 
 export type Message = {
   role: string;
@@ -31,6 +33,8 @@ export type Channel = "input" | "output" | "reasoning" | "tool";
 
 export type Said = {
   attributes: ReadonlyMap<string, unknown>;
+  /** What was done to values on the way, by path. */
+  marks: ReadonlyMap<string, string>;
   events: readonly { name: string; attributes: Readonly<Record<string, unknown>> }[];
   texts: Readonly<Partial<Record<Channel, string>>>;
   isOpen: boolean;
@@ -44,15 +48,14 @@ export function conversation(said: Said): Conversation {
   };
   const asked = read(inputs(reader));
   const answered = read(outputs(reader));
-  const messages: Message[] = [];
-  const instructions = partsOf(system(reader));
-  if (instructions.length) messages.push(message("system", instructions));
-  if (asked.length || answered.length) messages.push(...asked);
-  else messages.push(...messagesOf(fromEvents(said.events), "user"));
-  fill(messages, said.texts.input ?? "");
-  if (!asked.length && !messages.some((known) => known.role !== "system") && said.texts.input) {
-    messages.push(message("user", [{ type: "text", text: said.texts.input }]));
+  const instructions = message("system", partsOf(system(reader)));
+  mark(said.marks, { asked, answered, instructions });
+  if (!asked.length && !answered.length) asked.push(...messagesOf(fromEvents(said.events), "user"));
+  fill([...asked, instructions], said.texts.input ?? ""); // they travel in this order
+  if (!asked.length && said.texts.input) {
+    asked.push(message("user", [{ type: "text", text: said.texts.input }]));
   }
+  const messages = [instructions, ...asked];
   if (answered.length) {
     fill(answered, said.texts.output ?? "");
     fill(answered, said.texts.reasoning ?? "", "reasoning");
@@ -75,6 +78,31 @@ function message(role: string, parts: Part[], name = "", finish = ""): Message {
   return { role, name, parts, finish };
 }
 
+const MARKED = /^gen_ai\.(input\.messages|output\.messages|system_instructions)(?:\[(\d+)\])?(.*)/;
+
+/** Note at each part what was done to the attribute that it is read from. */
+function mark(
+  marks: ReadonlyMap<string, string>,
+  {
+    asked,
+    answered,
+    instructions,
+  }: Record<"asked" | "answered", Message[]> & {
+    instructions: Message;
+  },
+): void {
+  for (const [path, text] of marks) {
+    const [, name, number = "0", rest = ""] = MARKED.exec(path) ?? [];
+    if (name === undefined) continue;
+    const place = Number(/^\.parts\[(\d+)\]/.exec(rest)?.[1] ?? 0);
+    const part =
+      name === "system_instructions"
+        ? instructions.parts[Number(number)]
+        : (name === "input.messages" ? asked : answered)[Number(number)]?.parts[place];
+    if (part) part.mark = text;
+  }
+}
+
 function streamed(texts: Said["texts"]): Part[] {
   const parts: Part[] = [];
   if (texts.reasoning) parts.push({ type: "reasoning", text: texts.reasoning });
@@ -92,7 +120,7 @@ const HEAD = 200;
 function fill(messages: Message[], travelled: string, only?: "reasoning"): void {
   if (!travelled) return;
   let from = 0;
-  let open: { text: string } | undefined;
+  let open: (Part & { text: string }) | undefined;
   let openFrom = 0;
   for (const { parts } of messages) {
     for (const part of parts) {
@@ -100,17 +128,19 @@ function fill(messages: Message[], travelled: string, only?: "reasoning"): void 
       if ((part.type === "reasoning") !== (only === "reasoning") && only) continue;
       const found = travelled.indexOf(part.text.slice(0, HEAD), from);
       if (found < 0) continue;
-      if (open) open.text = longer(open.text, travelled.slice(openFrom, found));
+      if (open) replace(open, travelled.slice(openFrom, found));
       open = part;
       openFrom = found;
       from = found + part.text.length;
     }
   }
-  if (open) open.text = longer(open.text, travelled.slice(openFrom));
+  if (open) replace(open, travelled.slice(openFrom));
 }
 
-function longer(kept: string, whole: string): string {
-  return whole.length > kept.length && whole.startsWith(kept.slice(0, -HEAD)) ? whole : kept;
+function replace(part: Part & { text: string }, whole: string): void {
+  if (whole.length <= part.text.length || !whole.startsWith(part.text.slice(0, -HEAD))) return;
+  part.text = whole;
+  if (part.mark?.startsWith("cut:")) delete part.mark;
 }
 
 const ROLES: ReadonlyMap<string, string> = new Map([

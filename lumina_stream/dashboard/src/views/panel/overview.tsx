@@ -15,11 +15,10 @@ import { endOf, selfTime } from "./timing";
 import { markText } from "./values";
 
 export function Overview({ shown }: { shown: Shown }) {
-  const { tree, span, detail } = shown;
+  const { tree, span } = shown;
   const state = tree.state(span);
   const name = tree.name(span) || (state === "missing" ? "(not seen yet)" : "(no name)");
   const kind = tree.kind(span);
-  const mark = detail?.marks.get("@name");
   return (
     <div class="panel-side">
       <div class="panel-head">
@@ -66,7 +65,6 @@ export function Overview({ shown }: { shown: Shown }) {
         </span>
       </p>
       <Sentence shown={shown} />
-      {mark && <p class="secondary">Its name: {markText(mark)}.</p>}
       <Remarks shown={shown} />
       <dl class="facts">
         <Times shown={shown} />
@@ -135,7 +133,7 @@ const SKEW_LEAST_NS = 50e6;
 
 /** What a person has to know to read this span right. */
 function Remarks({ shown }: { shown: Shown }) {
-  const { tree, span, live } = shown;
+  const { tree, span, live, detail } = shown;
   const remarks = CONFLICTS.filter(([bit]) => tree.conflicts[span] & bit).map(([, text]) => text);
   const producer = tree.producerOf[span];
   const skew = producer >= 0 ? live.skew(producer) : 0;
@@ -143,6 +141,9 @@ function Remarks({ shown }: { shown: Shown }) {
     remarks.push(
       `Its clock is ${duration(Math.abs(skew))} ${skew > 0 ? "ahead of" : "behind"} the relay's.`,
     );
+  }
+  for (const [path, mark] of detail?.marks ?? []) {
+    if (/^@(?!error)/.test(path)) remarks.push(`Its ${path.slice(1)}: ${markText(mark)}.`);
   }
   const below = tree.allErrors[span] - (tree.state(span) === "error" ? 1 : 0);
   if (below > 0) remarks.push(`${count(below)} ${below === 1 ? "span" : "spans"} below failed.`);

@@ -127,6 +127,7 @@ function useConversation({ tree, span, detail }: Shown): Said {
   );
   const said = conversation({
     attributes: detail?.attributes ?? new Map(),
+    marks: detail?.marks ?? new Map(),
     events: detail?.events ?? [],
     texts,
     isOpen,
