@@ -77,7 +77,7 @@ export function place(
   let to = endOf(tree, i, clock);
   if (state === RUNNING) {
     bar.end = OPEN;
-    if (to > clock.now && clock.ahead(tree.producerOf[i]) > SKEW_SEEN) {
+    if (to > clock.now && clock.ahead(tree.producerOf[i]) > 0) {
       // Its clock is ahead: the bar would reach into the future. It ends at the now-line instead.
       bar.skewed = true;
       to = clock.now;
@@ -96,9 +96,6 @@ export function place(
   }
   return bar;
 }
-
-/** Clocks that differ by less are not worth a mark, ns. */
-const SKEW_SEEN = 20e6;
 
 function snap(px: number, grain: number): number {
   // Far outside of what is shown, only on which side it is matters.

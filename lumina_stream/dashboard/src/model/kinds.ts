@@ -23,10 +23,12 @@ export function kindGroup(kind: string): number {
 export class KindGroups {
   private groups = new Uint8Array(0);
   private known = 0;
+  private strings: readonly string[] = [];
 
   /** Look at strings that are new. */
   learn(strings: readonly string[]): void {
-    if (strings.length < this.known) this.known = 0; // another tree's
+    if (strings !== this.strings) this.known = 0; // another tree's
+    this.strings = strings;
     if (strings.length > this.groups.length) {
       const grown = new Uint8Array(strings.length * 2);
       grown.set(this.groups);

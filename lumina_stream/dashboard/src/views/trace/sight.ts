@@ -53,6 +53,8 @@ export type Pointed = { row: number; box: number; at: number; x: number; y: numb
 
 /** Room for a duration beside a bar, with its gap, px. */
 const DURATION_PX = 72;
+/** Clocks that differ by less are taken to agree: the page may have been late to read what it got. */
+const LEAST_SKEW_NS = 100e6;
 const TEXT_MS = 100;
 const CALM_MS = 1000;
 /** Which row is brought into view while following changes no more often. */
@@ -198,8 +200,13 @@ export class Sight {
       }
       now = this.heldNow;
     }
-    return { now, ahead: (producer) => this.live.skew(producer) };
+    return { now, ahead: this.ahead };
   }
+
+  private readonly ahead = (producer: number): number => {
+    const skew = this.live.skew(producer);
+    return skew > LEAST_SKEW_NS ? skew : 0;
+  };
 
   private readonly frame = (ms: number): void => {
     if (this.painters.size === 0) return;

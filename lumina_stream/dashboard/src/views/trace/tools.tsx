@@ -87,8 +87,8 @@ function Find({ sight }: { sight: Sight }) {
               step(event.shiftKey ? -1 : 1);
             } else if (event.key === "Escape") {
               event.stopPropagation();
-              if (query === "") event.currentTarget.blur();
               sight.query.set("");
+              focusSpans(event.currentTarget);
             }
           }}
         />
@@ -104,6 +104,13 @@ function Find({ sight }: { sight: Sight }) {
       )}
     </span>
   );
+}
+
+/** Let the keys go to the spans again. */
+function focusSpans(input: HTMLInputElement): void {
+  const spans = document.querySelector<HTMLElement>(".trace-main .labels, .trace-main [tabindex='0']");
+  if (spans) spans.focus({ preventScroll: true });
+  else input.blur();
 }
 
 function Step({ label, isUp, onClick }: { label: string; isUp?: boolean; onClick: () => void }) {
