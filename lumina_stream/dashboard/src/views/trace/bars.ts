@@ -313,10 +313,11 @@ function drawDensity(pen: Pen, scale: Scale, y: number, sight: Sight, frame: Fra
   return of.running > 0;
 }
 
-/** A density row's figures, as short as they can be said. */
+/** A density row's figures, as short as they can be said: how long what runs has taken is none. */
 export function figuresText(of: Figures): string {
-  const parts = [`p50 ${duration(of.p50)}`, `p95 ${duration(of.p95)}`];
-  if (of.running > 0) parts.unshift(`${count(of.running)} running`);
-  if (of.errors > 0) parts.unshift(`${count(of.errors)} ${of.errors === 1 ? "error" : "errors"}`);
+  const parts: string[] = [];
+  if (of.errors > 0) parts.push(`${count(of.errors)} ${of.errors === 1 ? "error" : "errors"}`);
+  if (of.running > 0) parts.push(`${count(of.running)} running`);
+  if (of.running < of.count) parts.push(`p50 ${duration(of.p50)}`, `p95 ${duration(of.p95)}`);
   return parts.join(", ");
 }

@@ -52,7 +52,7 @@ export type Painter = (frame: Frame) => boolean;
 export type Pointed = { row: number; box: number; at: number; x: number; y: number };
 
 /** Room for a duration beside a bar, with its gap, px. */
-const DURATION_PX = 72;
+const DURATION_PX = 88;
 /** Clocks that differ by less are taken to agree: the page may have been late to read what it got. */
 const LEAST_SKEW_NS = 100e6;
 const TEXT_MS = 100;
@@ -105,6 +105,10 @@ export class Sight {
   private calm = 0;
   private foldingSeen = 0;
   private followedMs = -Infinity;
+  /** The span that was brought into view last, and how many were there when the page was opened. */
+  private followed: number = NONE;
+  private openedCount = 0;
+  private wasLoading = true;
   private revealing: string | null = null;
   private askedFor = "";
   private stretches: { path: Path; rowsVersion: number; byRow: Map<number, number[]> } | null = null;
@@ -248,6 +252,8 @@ export class Sight {
     this.shown = tree;
     this.trees++;
     this.arrivals = [];
+    this.followed = NONE;
+    this.openedCount = tree.count;
     this.figured.clear();
   }
 
@@ -307,6 +313,10 @@ export class Sight {
 
   private layRows(frame: Frame): void {
     const { tree, folding, rows, scroll } = this;
+    if (this.wasLoading) {
+      this.openedCount = tree.count;
+      this.wasLoading = this.live.status.get() === "loading" || tree.total > tree.count;
+    }
     const revealed = this.takeRevealing(tree);
     const isUrgent = folding.version !== this.foldingSeen;
     const key = `${this.trees} ${tree.shape} ${tree.errorCount} ${tree.losses.length} ${folding.version}`;
@@ -361,16 +371,18 @@ export class Sight {
     this.scroll.reveal(row * ROW, (row + 1) * ROW + AXIS, ROW * 2);
   }
 
-  /** While following, the span that began last is in view. */
+  /** While following, the span that began last since the page was opened is in view. */
   private followRow({ ms, tree }: Frame): void {
     if (ms - this.followedMs < FOLLOW_MS || this.pointed.get()) return;
     this.followedMs = ms;
     let latest: number = NONE;
     for (const i of tree.unended()) {
-      if (tree.stateCode(i) !== RUNNING) continue;
+      if (i < this.openedCount || tree.stateCode(i) !== RUNNING) continue;
       if (latest === NONE || tree.start[i] > tree.start[latest]) latest = i;
     }
-    if (latest !== NONE) this.showRow(this.rows.rowFor(tree, latest));
+    if (latest === NONE || latest === this.followed) return;
+    this.followed = latest;
+    this.showRow(this.rows.rowFor(tree, latest));
   }
 
   /** Remember which spans are new, for the tint of their rows. */
