@@ -172,7 +172,7 @@ def test_ten_thousand_levels() -> None:
     for number in range(1, depth + 1):
         parent_id = span(number - 1) if number > 1 else None
         tree.apply(SpanStarted(T, span(number), number, "n", parent_id), "p1", number)
-    data = tree_json(tree)
+    data = b"".join(tree_json(tree))
     at = [int(found, 16) for found in re.findall(rb'"span_id":"([0-9a-f]{16})"', data)]
     assert at == list(range(1, depth + 1))
     assert data.endswith(b'"children":[' + b"]}" * (depth + 1))

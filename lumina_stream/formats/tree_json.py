@@ -1,33 +1,45 @@
 """One trace's tree as JSON, for people and scripts: what `GET /v1/traces/{id}` answers.
 
-Written span by span and stitched, never by recursion: a tree may be 10,000 levels deep. Values
-that JSON cannot carry are tagged strings (see `codec`); times are numbers, nanoseconds.
+Written span by span and stitched, never by recursion: a tree may be 10,000 levels deep, and a
+million spans wide. Values that JSON cannot carry are tagged strings (see `codec`); times are numbers,
+nanoseconds.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from lumina_stream.model import codec
 from lumina_stream.model.node import Rollup, SpanNode
-from lumina_stream.model.rollup import cost_usd
+from lumina_stream.model.rollup import cost_usd, roll_up_steps
 from lumina_stream.model.tree import TraceTree
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-def tree_json(tree: TraceTree) -> bytes:
-    """Return a tree as one JSON object, its spans nested under `roots` by `children`.
+SPANS_PER_PART = 50
+"""A millisecond or two of work, some 30 KB."""
+
+
+def tree_json(tree: TraceTree) -> Iterator[bytes]:
+    """Yield the parts of a tree as one JSON object, its spans nested under `roots` by `children`.
+
+    A part is a millisecond or two of work, and may be empty. Of a tree that changes meanwhile each
+    span is told as it is when its turn comes.
 
     A span's `events`, `links`, `text`, `marks`, `flags`, `error`, `links` and `remote_parent` are
     left out where there is nothing to say; `attributes`, `rollup` and `children` are always there.
     `duration_ns` is null while a span or the trace runs; of a trace that was interrupted it goes
     to the last sign of life. `cost_usd` is null where no call has a price (or nobody was asked).
     """
+    for root in tree.roots:
+        for _ in roll_up_steps(root):
+            yield b""
     parts = [_open_object(_trace_fields(tree)), b',"roots":[']
     # Each entry is a span to open, or None to close the one opened last that is not closed yet.
     stack: list[SpanNode | None] = list(reversed(tree.roots))
-    is_first = True
+    is_first, spans = True, 0
     while stack:
         node = stack.pop()
         if node is None:
@@ -41,8 +53,12 @@ def tree_json(tree: TraceTree) -> bytes:
         is_first = True
         stack.append(None)
         stack.extend(reversed(node.sorted_children()))
+        spans += 1
+        if spans % SPANS_PER_PART == 0:
+            yield b"".join(parts)
+            parts.clear()
     parts.append(b"]}")
-    return b"".join(parts)
+    yield b"".join(parts)
 
 
 def _trace_fields(tree: TraceTree) -> dict[str, Any]:

@@ -56,6 +56,7 @@ def make_app(relay: "Relay", access: Access) -> ASGIApp:
             Route("/v1/logs", otlp.ignored, methods=["POST"], max_body_size=MOST_BYTES),
             Route("/v1/costs", own.costs, methods=["GET"]),
             Route("/v1/traces/{trace_id}", own.trace, methods=["GET"]),
+            Route("/v1/traces/{trace_id}/spans/{span_id}", own.span, methods=["GET"]),
             Route("/", static.page, methods=["GET"]),
             Route("/assets/{name}", static.asset, methods=["GET"]),
         ],

@@ -17,6 +17,7 @@ import structlog
 
 from lumina_stream.model import limits
 from lumina_stream.model.clock import Clock
+from lumina_stream.model.tree import TraceTree
 from lumina_stream.protocol.intake import Accepted
 from lumina_stream.relay import admission
 from lumina_stream.relay.attendance import Attendance
@@ -28,6 +29,7 @@ from lumina_stream.relay.log import Entry, Log, LogError, Removed
 from lumina_stream.relay.prices import PriceBook
 from lumina_stream.relay.projections import Projections
 from lumina_stream.relay.publication import Publication
+from lumina_stream.relay.visited import Reading
 from lumina_stream.relay.witness import Witness
 
 PENDING_BYTES = 64 << 20
@@ -39,6 +41,8 @@ REFUSED_PAUSE_S = 1.0
 """How long producers wait after the log refused: a full disk does not become empty faster."""
 CHECKPOINT_S = 5.0
 """Between two checkpoints of the projections: what a start after a crash replays."""
+READINGS = 2
+"""Traces read back at once: each may take a second or ten of one core, and a gigabyte."""
 RETAIN_S = 60.0
 """Between two looks at what is too old or too much."""
 
@@ -102,6 +106,9 @@ class Relay:
         self._room.set()
         self._tasks: list[asyncio.Task[None]] = []
         self._loading: asyncio.Task[None] | None = None
+        self._readings: dict[str, asyncio.Task[None]] = {}
+        self._reading: set[Reading] = set()
+        self._may_read = asyncio.Semaphore(READINGS)
 
     # --- life --------------------------------------------------------------------------------
 
@@ -115,9 +122,12 @@ class Relay:
 
     async def close(self) -> None:
         """Store what is pending, checkpoint, and let go of the log."""
-        for task in self._tasks:
+        for reading in self._reading:
+            reading.is_abandoned = True
+        tasks = [*self._tasks, *self._readings.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self.attendance.liveness.close()
         await self.committer.run(lambda _: None)  # what is queued is committed and told
         await asyncio.sleep(0)
@@ -147,6 +157,37 @@ class Relay:
         await asyncio.shield(self._loading)
         if self.book.failure:
             self.log.warning("there are no published prices", reason=self.book.failure)
+
+    async def tree(self, trace_id: str) -> TraceTree | None:
+        """Return a trace's tree; one that left the memory is read back beside the loop.
+
+        None if nothing of it is kept. Raises `LogUnavailable`.
+        """
+        reading = self._readings.get(trace_id)
+        if reading is None:
+            found = self.projections.begin_reading(trace_id)
+            if found is not None:
+                reading = self._readings[trace_id] = asyncio.create_task(self._read(found))
+        if reading is not None:
+            await asyncio.shield(reading)
+        tree = self.projections.tree(trace_id)
+        if tree is not None and tree.changed_calls:
+            await self.load_prices()
+            tree = self.projections.tree(trace_id)
+        return tree
+
+    async def _read(self, reading: Reading) -> None:
+        self._reading.add(reading)
+        try:
+            async with self._may_read:
+                await asyncio.to_thread(reading.run)
+                if reading.tree.changed_calls:
+                    await self.load_prices()
+                    await asyncio.to_thread(reading.price, self.book)
+            self.projections.finish_reading(reading)
+        finally:
+            self._reading.discard(reading)
+            del self._readings[reading.tree.trace_id]
 
     async def price(self) -> None:
         """Wait until all calls so far are priced."""
@@ -316,6 +357,7 @@ class Relay:
         retained = 0.0
         while True:
             await asyncio.sleep(CHECKPOINT_S)
+            self.projections.expire()
             if self.projections.has_changes:
                 for _ in self.projections.checkpoint_steps():
                     await asyncio.sleep(0)

@@ -28,7 +28,7 @@ from lumina_stream.model.events import Event, EventsLost, ProducerEvent
 from lumina_stream.model.ids import is_trace_id
 from lumina_stream.model.limits import KIB
 from lumina_stream.model.node import SpanNode, start_order
-from lumina_stream.model.producers import Producers, Stamp
+from lumina_stream.model.producers import Stamp
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.protocol.frames import Filter, OpenSpan, TraceSummary
 from lumina_stream.relay import costs
@@ -50,6 +50,7 @@ from lumina_stream.relay.read_back import (
 from lumina_stream.relay.restoring import Restorer
 from lumina_stream.relay.settling import Settler
 from lumina_stream.relay.summaries import TracePage, TraceQuery, is_selected
+from lumina_stream.relay.visited import Reading, Visited
 
 SETTLE_TRACES = 1_000
 """Changed traces after which they are looked at without being asked for, so that finished ones
@@ -120,6 +121,7 @@ class Projections:
         self._settler = Settler(self._memory, backlog, book)
         self._restorer = Restorer(self._memory, store, backlog, log)
         self._checkpointer = Checkpointer(self._memory, store, backlog, self._settler, log)
+        self._visited = Visited()
         self._known = store.count
         self._lost = 0
 
@@ -252,19 +254,44 @@ class Projections:
         """Return a trace's tree as of `offset`, read back from the log if it is not in memory.
 
         None if the trace is not known, or nothing of it is kept. Read it; do not change it.
-        Raises `LogUnavailable` if the log cannot be read now.
+        Raises `LogUnavailable` if the log cannot be read now. `Relay.tree` reads beside the loop.
         """
         held = self._held.get(trace_id)
         if held is not None:
             self._settler.price(trace_id, held)
             return held.tree
-        if self._backlog.line(trace_id) is None:
+        visited = self._visited.get(trace_id, self._seconds())
+        if visited is not None:
+            if visited.changed_calls:
+                costs.price(visited, self._book)
+            return visited
+        reading = self.begin_reading(trace_id)
+        if reading is None:
             return None
-        # Producers of its own: those of the forest may be forgotten while a viewer still reads.
-        tree = TraceTree(trace_id, Producers())
-        self._restorer.read_into(tree, self.offset)
-        costs.price(tree, self._book)
-        return tree if len(tree) else None
+        reading.run()
+        reading.price(self._book)
+        self.finish_reading(reading)
+        return reading.tree if len(reading.tree) else None
+
+    def begin_reading(self, trace_id: str) -> Reading | None:
+        """Return what is to be read back for `tree` to have it at hand; None if there is no need."""
+        if trace_id in self._held or trace_id in self._visited:
+            return None
+        return (
+            None
+            if self._backlog.line(trace_id) is None
+            else self._restorer.begin_reading(trace_id, self.offset)
+        )
+
+    def finish_reading(self, reading: Reading) -> None:
+        """Take over a trace that was read back, unless it came into the memory meanwhile."""
+        self._restorer.finish_reading(reading)
+        if reading.tree.trace_id not in self._held and len(reading.tree):
+            self._visited.keep(reading.tree, reading.cost, self._seconds())
+
+    def expire(self) -> None:
+        """Let go of the trees that nobody has looked at for a while; to be called now and then."""
+        self._visited.expire(self._seconds())
 
     def matches(self, selection: Filter, trace_id: str) -> bool:
         """Tell whether a filter selects a trace now: by service, id, state, and its root's name."""
@@ -386,6 +413,7 @@ class Projections:
             return []
         for trace_id in trace_ids:
             self._memory.drop(trace_id)
+            self._visited.drop(trace_id)
         self._backlog.forget(trace_ids)
         self._known -= len(trace_ids)
         return trace_ids
@@ -419,7 +447,11 @@ class Projections:
         return held
 
     def _bring_back(self, trace_id: str, last_offset: int) -> Held:
+        self._visited.drop(trace_id)
         return self._restorer.bring_back(trace_id, last_offset, self.offset)
+
+    def _seconds(self) -> float:
+        return self._clock() / 1e9
 
     def _note(
         self, trace_id: str, held: Held, spans: Iterable[str], touched: dict[str, set[str]]
@@ -483,6 +515,7 @@ class Projections:
                 lost = sum(known[0] for known in self._backlog.losses(trace_id).values())
                 summary = msgspec.structs.replace(stored[0], lost=lost)
                 self._backlog.note(summary, offset)
+                self._visited.drop(trace_id)
                 touched.setdefault(trace_id, set())
 
 

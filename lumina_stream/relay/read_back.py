@@ -5,7 +5,7 @@ What is read back is exactly what `apply` made of the same frames: `admission` j
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -69,17 +69,18 @@ def events_of(row: Row) -> Sequence[Event | None]:
         return [None] * row.count
 
 
-def read_back(tree: TraceTree, log: Log, upto: int, recall: Callable[[str], None]) -> int:
-    """Apply a trace's events up to an offset; return an estimate of its bytes in memory.
+def read_back(tree: TraceTree, log: Log, upto: int, recall: Callable[[str], None]) -> Iterator[int]:
+    """Apply a trace's events up to an offset, a read of the log at a time.
 
-    `recall` is called with each producer that the tree does not know yet. Raises
-    `LogUnavailable`; the tree is incomplete then.
+    Yields an estimate of the bytes in memory that each read added. `recall` is called with each
+    producer that the tree does not know yet. Raises `LogUnavailable`; the tree is incomplete then.
     """
-    after = cost = 0
+    after = 0
     while after < upto:
         rows = log.read_trace(tree.trace_id, after=after)
         if not rows:
-            break
+            return
+        cost = 0
         for row in rows:
             after = row.last_offset
             if row.offset > upto:
@@ -92,4 +93,4 @@ def read_back(tree: TraceTree, log: Log, upto: int, recall: Callable[[str], None
                     tree.apply(event, row.producer_id, seq)  # type: ignore[arg-type]
                     taken += 1
             cost += taken * (EVENT_COST + len(row.events) // row.count)
-    return cost
+        yield cost

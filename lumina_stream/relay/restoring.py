@@ -14,6 +14,7 @@ from lumina_stream.relay.held import Held, Memory
 from lumina_stream.relay.log import Log, LogUnavailable
 from lumina_stream.relay.projection_store import Loss, ProjectionStore
 from lumina_stream.relay.read_back import EVENT_BYTES, EVENT_COST, decode_carried, read_back
+from lumina_stream.relay.visited import Reading
 
 
 class Restorer:
@@ -67,8 +68,11 @@ class Restorer:
         held = self._memory.add(trace_id, last_offset)
         held.was_stored = True
         tree = held.tree
+        self.read_back += 1
+        tree.losses.update(self._backlog.losses(trace_id))
         try:
-            held.cost = self.read_into(tree, upto)
+            for cost in read_back(tree, self._log, upto, lambda p: self.recall(tree.producers, p)):
+                held.cost += cost
         except LogUnavailable:
             self.incomplete += 1
         self._memory.forest.adopt(tree)
@@ -79,14 +83,19 @@ class Restorer:
         self._memory.stale[trace_id] = self._memory.dirty[trace_id] = held
         return held
 
-    def read_into(self, tree: TraceTree, upto: int) -> int:
-        """Read a trace up to an offset into an empty tree; return its estimated bytes.
-
-        Raises `LogUnavailable` if the log cannot be read now.
-        """
+    def begin_reading(self, trace_id: str, upto: int) -> Reading:
+        """Return a trace, as of an offset, that is still to be read back for somebody to look at."""
         self.read_back += 1
-        tree.losses.update(self._backlog.losses(tree.trace_id))
-        return read_back(tree, self._log, upto, lambda p: self.recall(tree.producers, p))
+        # Producers of its own: those of the forest may be forgotten while it is looked at.
+        tree = TraceTree(trace_id, Producers())
+        tree.losses.update(self._backlog.losses(trace_id))
+        return Reading(tree, self._log, upto)
+
+    def finish_reading(self, reading: Reading) -> None:
+        """Take over what is known of the producers that were met."""
+        for producer_id in reading.met:
+            self.recall(reading.tree.producers, producer_id)
+            reading.tree.producer_changed(producer_id)
 
     def recall(self, producers: Producers, producer_id: str) -> None:
         """Bring back what is known of a producer; one that is not known is alive."""

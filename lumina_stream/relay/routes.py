@@ -3,15 +3,18 @@
 import asyncio
 import os
 import time
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from lumina_stream.formats import otlp_json
-from lumina_stream.model.ids import is_trace_id
+from lumina_stream.formats.span_json import span_json
+from lumina_stream.formats.tree_json import tree_json
+from lumina_stream.model.ids import is_span_id, is_trace_id
 from lumina_stream.relay.asked import read_query
 from lumina_stream.relay.costs import CostQuery
 from lumina_stream.relay.metrics import metrics_text
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
     from lumina_stream.relay.core import Relay
 
 _JSON = "application/json"
+SLICE_S = 0.002
+"""Longest time in which an answer is made before the loop looks at its sockets again."""
+PART_BYTES = 64 << 10
+"""Bytes of an answer that are sent at once."""
 _encode_exact = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -70,20 +77,27 @@ class Routes:
         trace_id: str = request.path_params["trace_id"]
         if not is_trace_id(trace_id):
             return missing("there is no such trace")
-        tree = self._relay.projections.tree(trace_id)
-        if tree is not None and tree.changed_calls:
-            await self._relay.load_prices()
-            tree = self._relay.projections.tree(trace_id)
+        shape = request.query_params.get("format", "tree")
+        if shape not in ("tree", "otlp-json"):
+            return JSONResponse({"error": f"no format {shape!r}: tree or otlp-json"}, 400)
+        tree = await self._relay.tree(trace_id)
         if tree is None:
             return missing("there is no such trace")
-        shape = request.query_params.get("format", "tree")
         if shape == "otlp-json":
             return Response(otlp_json.write(self._relay.guests.groups(tree)), media_type=_JSON)
-        if shape != "tree":
-            return JSONResponse({"error": f"no format {shape!r}: tree or otlp-json"}, 400)
-        from lumina_stream.formats.tree_json import tree_json
+        return _in_parts(tree_json(tree))
 
-        return Response(tree_json(tree), media_type=_JSON)
+    async def span(self, request: Request) -> Response:
+        """Return one span of a trace, whole."""
+        trace_id, span_id = request.path_params["trace_id"], request.path_params["span_id"]
+        if not is_trace_id(trace_id) or not is_span_id(span_id):
+            return missing("there is no such span")
+        offset = self._relay.projections.offset
+        tree = await self._relay.tree(trace_id)
+        node = None if tree is None else tree.span(span_id)
+        if tree is None or node is None:
+            return missing("there is no such span")
+        return _in_parts(span_json(tree, node, offset))
 
     async def costs(self, request: Request) -> Response:
         """Say what calls cost, by what was asked."""
@@ -99,6 +113,24 @@ class Routes:
                 await asyncio.sleep(0)
         except QueryError as error:
             return JSONResponse({"error": str(error)}, 400)
+
+
+def _in_parts(parts: Iterator[bytes]) -> Response:
+    """Answer with JSON that is made while it is sent, leaving the loop to others in between."""
+
+    async def body() -> AsyncIterator[bytes]:
+        held, until = bytearray(), time.monotonic() + SLICE_S
+        for part in parts:
+            held += part
+            if len(held) >= PART_BYTES:
+                yield bytes(held)
+                held.clear()
+            if time.monotonic() > until:
+                await asyncio.sleep(0)
+                until = time.monotonic() + SLICE_S
+        yield bytes(held)
+
+    return StreamingResponse(body(), media_type=_JSON)
 
 
 def _json(value: Any) -> Response:

@@ -97,6 +97,7 @@ class Consumer:
             await self._send_all(snapshot(offset, names_of(self._producers()), ()))
             await self._catch_up(offset, resumed=False)
         elif asked.snapshot:
+            await self._fetch()
             offset = self._subscription.to_now()
             frames_now = self._subscription.channel.snapshot()
             await self._subscribed(offset, recovered=False)
@@ -110,6 +111,11 @@ class Consumer:
         epoch = self._relay.store.epoch.id
         now = self._relay.clock.now()
         await self._send(frames.Subscribed(recovered, epoch, offset, now))
+
+    async def _fetch(self) -> None:
+        """See to it that the tree of the one trace that was asked for is at hand."""
+        if self._asked.filter.trace_id is not None:
+            await self._relay.tree(self._asked.filter.trace_id)
 
     async def _replay_trace(self, trace_id: str) -> None:
         until = self._subscription.to_now()
@@ -150,6 +156,8 @@ class Consumer:
         """Send what the calls of the traces that were sent from the log cost."""
         sent, self._sent = self._sent, {}
         only = self._asked.filter.trace_id
+        if sent or self._asked.outline:
+            await self._fetch()
         if self._asked.outline and only is not None:
             await self._send_all(
                 usage_frames(self._subscription.offset, only, self._all_usage(only))
@@ -183,7 +191,7 @@ class Consumer:
             begins = isinstance(event, SpanStarted) and event.parent_id is None
             if resumed and not begins:
                 # It may have come into the view while the consumer was away.
-                tree = projections.tree(trace_id)
+                tree = await self._relay.tree(trace_id)
                 if tree is not None:
                     await self._send_all(snapshot(row.offset - 1, (), (tree,)))
         await self._send_row(row, {t for t, wanted in known.items() if wanted})
@@ -239,6 +247,7 @@ class Consumer:
         if self._asked.view in ("traces", "running"):
             await self._send_all(list(channel.first_frames()))
             return
+        await self._fetch()
         following = channel.snapshot()
         await self._send(frames.Skip(behind.from_offset, behind.to_offset))
         await self._send_all(following)
