@@ -189,6 +189,14 @@ def _losing_open_span() -> Case:
 
 
 @_case
+def _moved() -> Case:
+    """Who started nothing that counts has no service here."""
+    facts = _by("alpha", _start(A, 1)) + _by("beta", _start(A, 3, attributes={"k": 1}))
+    facts += _by(RELAY, ProducerStarted(0, "alpha", "api"), ProducerStarted(0, "beta", "worker"))
+    return Case("moved", facts, late=(1, 2))
+
+
+@_case
 def _copies() -> Case:
     """A program's own stream and its OTLP export, which comes twice."""
     link = Link("2" * 32, E, {"k": 1})

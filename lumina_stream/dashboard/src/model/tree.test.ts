@@ -83,6 +83,7 @@ function sums(tree: Tree, i: number): number[] {
 test.each([
   ["a chain", (n: number) => (n === 0 ? null : n - 1)],
   ["a chain from its end", (n: number) => (n === 2_999 ? null : n + 1)],
+  ["a comb from its end", (n: number) => (n === 2_999 ? null : n === 2_998 ? 2_999 : n + (n % 2 ? 1 : 2))],
   ["a fan", (n: number) => (n === 0 ? null : 0)],
   ["a tree", (n: number) => (n === 0 ? null : Math.floor((n - 1) / 3))],
 ])("the sums of %s are right, whether they are kept up or added up anew", (_, parentOf) => {
@@ -118,9 +119,23 @@ test("no price is none, and not nothing", () => {
   expect(tree.totals()).toMatchObject({ input: 0, cost: null, unpriced: 0, calls: 0 });
 });
 
+test("a span that moves takes along what is below it", () => {
+  const tree = applied(new Tree(TRACE), start(0, null), start(1, 0), start(2, 1), start(3, 2));
+  tree.setUsage([[id(2), 5, 5, null], [id(3), 1, 1, 7]]);
+  tree.settle();
+  tree.apply(start(2, 0, 50), "p", 50);
+  tree.settle();
+  expect(tree.totals(1)).toMatchObject({ spans: 1, input: 0, cost: null, unpriced: 0, calls: 0 });
+  expect(tree.totals(0)).toMatchObject({ spans: 4, input: 6, cost: 7, unpriced: 1, calls: 2 });
+  tree.apply(start(2, null, 60), "p", 60);
+  tree.settle();
+  expect(tree.totals(0)).toMatchObject({ spans: 2, input: 0, cost: null, unpriced: 0, calls: 0 });
+});
+
 test("what a large trace says in detail is kept of the open span only", () => {
   const tree = new Tree(TRACE);
-  const open = applied(tree, start(0, null), attribute(0, "k", 1), start(1, 0)).find(id(1));
+  const told = [start(0, null), attribute(0, "k", 1), start(1, 0), attribute(1, "early", 1)];
+  const open = applied(tree, ...told).find(id(1));
   expect(tree.detail(0)?.attributes.get("k")).toBe(1);
   expect(tree.detail(0)?.complete).toBe(true);
   tree.keepDetail(open);
@@ -128,7 +143,7 @@ test("what a large trace says in detail is kept of the open span only", () => {
   tree.apply(attribute(0, "late", 2), "p", 5);
   tree.apply(attribute(1, "late", 2), "p", 6);
   expect([tree.detail(0), tree.flags[0] & 2]).toEqual([undefined, 2]);
-  expect(tree.detail(open)?.attributes.get("late")).toBe(2);
+  expect([...(tree.detail(open)?.attributes.keys() ?? [])]).toEqual(["early", "late"]);
   tree.dropDetail(open);
   expect(tree.detail(open)).toBeUndefined();
 });
@@ -202,7 +217,10 @@ test("while an outline comes the tree says how much is missing, and parents may 
   tree.restoreOutline(piece(0, 2, false));
   tree.settle();
   expect([tree.total, tree.count, tree.rootCount]).toEqual([4, 2, 1]);
-  tree.restoreOutline(piece(2, 4, true));
+  tree.restoreOutline(piece(2, 4, false));
+  tree.settle();
+  expect([tree.total, tree.count, tree.rootCount, tree.parentId(0)]).toEqual([4, 4, 1, id(3)]);
+  tree.restoreOutline(piece(4, 4, true));
   tree.settle();
   expect([tree.total, tree.count, tree.rootCount]).toEqual([4, 4, 1]);
   const root = tree.firstRoot;
@@ -216,6 +234,21 @@ test("an outline that breaks off begins again and ends as it should", () => {
   tree.restoreOutline(outlineOf([[0, -1, 1, 9], [1, 0, 2, null], [2, 1, 3, 4]]));
   tree.settle();
   expect([tree.count, tree.total, tree.openCount, tree.conflicts[0]]).toEqual([3, 3, 1, 0]);
+  expect(sums(tree, 0)).toEqual(summed(tree, 0));
+});
+
+test("an outline that does not know the parent contradicts nobody who does", () => {
+  const tree = applied(new Tree(TRACE), start(0, 5));
+  tree.restoreOutline(outlineOf([[0, -2, 1, null]], { start_seq: [9], strings: ["p", "span 0"] }));
+  tree.settle();
+  expect([tree.conflicts[0], tree.parentId(0), tree.id(tree.parent[0])]).toEqual([0, id(5), id(5)]);
+});
+
+test("an outline of more spans than there is room for ends all the same", () => {
+  const tree = new Tree(TRACE, { maxSpans: 2 });
+  tree.restoreOutline(outlineOf([[0, -1, 1, null], [1, 0, 2, 3], [2, 0, 3, 4]]));
+  tree.settle();
+  expect([tree.count, tree.total, tree.truncated]).toEqual([2, 2, { spans: 1 }]);
   expect(sums(tree, 0)).toEqual(summed(tree, 0));
 });
 

@@ -118,6 +118,7 @@ test("what came and was not taken in when the connection ended is asked for agai
   vi.advanceTimersByTime(5_000);
   FakeSocket.latest.open();
   expect(FakeSocket.latest.subscribed).toMatchObject({ cursor: { offset: 6 } });
+  FakeSocket.latest.say({ ...SUBSCRIBED, recovered: true, offset: 6 });
   work();
   expect(updates.filter((update) => update.type === "facts")).toHaveLength(1);
 });

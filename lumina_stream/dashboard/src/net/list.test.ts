@@ -97,6 +97,7 @@ test("rates of the same filter, every other second, not while nobody looks", asy
 test("another filter: the list before stays until the new one is there", async () => {
   sockets.traces.say(SUBSCRIBED, traces(summary(1)));
   page.paint();
+  sockets.traces.say(traces(summary(2))); // not painted yet
   list.setFilter({ state: "error" });
   expect(sockets.traces.isClosed).toBe(true);
   const socket = FakeSocket.latest.open();
