@@ -56,14 +56,16 @@ export function ticks(scale: Scale, zero: number, gap = 88): Ticks {
   const last = Math.floor((scale.to - zero) / step);
   // Deep in a long trace a label would be mostly the digits that all of them share.
   const away = Math.max(Math.abs(first), Math.abs(last));
-  const shared = away > 10_000 ? Math.floor((scale.from - zero) / (step * 1000)) * step * 1000 : null;
+  const shared =
+    away > 10_000 ? Math.floor((scale.from - zero) / (step * 1000)) * step * 1000 : null;
   const made: Tick[] = [];
   for (let n = first; n <= last; n++) {
     const at = n * step; // not by adding up: that would drift
     const label = shared === null ? tickLabel(at, step) : `+${tickLabel(at - shared, step)}`;
     made.push({ at: zero + at, label });
   }
-  const base = shared === null ? null : { at: zero + shared, label: tickLabel(shared, step * 1000) };
+  const base =
+    shared === null ? null : { at: zero + shared, label: tickLabel(shared, step * 1000) };
   return { ticks: made, base };
 }
 

@@ -64,7 +64,7 @@ export class Boxes {
     const last = this.first[r + 1];
     let crumbs = NaN; // where narrow ones begin
     let crumbsEnd = NaN;
-    for (let k = this.search(r, scale.from); k < last; ) {
+    for (let k = this.search(r, scale.from); k < last;) {
       const box = order[k];
       const from = toPx(scale, start[box]);
       const to = toPx(scale, Math.min(end[box], Math.max(now, start[box])));

@@ -51,10 +51,9 @@ test("a child that outlives its parent was not waited for, unless their clocks m
     { name: "late", in: 0, from: 40, to: 120 },
   ];
   expect(critical(spans)).toEqual(["in time 0-50", "root 50-100"]);
-  expect(critical(spans.map((span) => (span.name === "late" ? { ...span, by: "b" } : span)))).toEqual([
-    "root 0-40",
-    "late 40-100",
-  ]);
+  expect(
+    critical(spans.map((span) => (span.name === "late" ? { ...span, by: "b" } : span))),
+  ).toEqual(["root 0-40", "late 40-100"]);
 });
 
 test("spans without a length are not on it, and the path covers the root without a gap", () => {

@@ -12,7 +12,13 @@ function columns(spans: Sketched[], now = 10): number[] {
   const tree = sketch(spans);
   const counted = new Int32Array(10);
   const list = Int32Array.from(spans, (_, i) => i);
-  const most = densityColumns(tree, { list, from: 0, count: spans.length }, clockAt(now), SCALE, counted);
+  const most = densityColumns(
+    tree,
+    { list, from: 0, count: spans.length },
+    clockAt(now),
+    SCALE,
+    counted,
+  );
   expect(most).toBe(Math.max(...counted));
   return [...counted];
 }
@@ -42,7 +48,11 @@ test("what begins or ends outside is counted inside", () => {
 });
 
 test("figures of a density row", () => {
-  const spans: Sketched[] = Array.from({ length: 100 }, (_, k) => ({ name: "x", from: 0, to: 100 - k }));
+  const spans: Sketched[] = Array.from({ length: 100 }, (_, k) => ({
+    name: "x",
+    from: 0,
+    to: 100 - k,
+  }));
   spans[0].status = "error";
   spans.push({ name: "x", from: 10 }, { name: "x" });
   const tree = sketch(spans);

@@ -141,7 +141,8 @@ class Lanes {
   }
 
   take(start: number, end: number, height: number): number {
-    while (this.busy.size > 0 && this.freeAt[this.busy.top] <= start) this.free.push(this.busy.pop());
+    while (this.busy.size > 0 && this.freeAt[this.busy.top] <= start)
+      this.free.push(this.busy.pop());
     // What has not started comes before its siblings, whenever that is: look again at what is free.
     const isFree = this.free.size > 0 && this.freeAt[this.free.top] <= start;
     const lane = isFree ? this.free.pop() : this.heights.length;

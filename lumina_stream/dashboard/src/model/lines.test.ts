@@ -22,7 +22,13 @@ const EVENTS: Event[] = [
   { type: "attribute_set", ...of, span_id: "a", key: "k", value: { x: 1 } },
   text("a", "!"),
   { type: "event_added", ...of, span_id: "a", name: "retry", attributes: { n: 2, why: "late" } },
-  { type: "span_ended", ...of, span_id: "a", status: "error", error: { type: "TimeoutError", message: "no" } },
+  {
+    type: "span_ended",
+    ...of,
+    span_id: "a",
+    status: "error",
+    error: { type: "TimeoutError", message: "no" },
+  },
   { type: "producer_lost", time_ns: 2, subject_id: "p", last_seq: 1, last_seen_ns: 1 },
 ];
 const FACTS: Facts = {
@@ -56,5 +62,7 @@ test("what facts say", () => {
     "error | TimeoutError: no",
     "producer | lost",
   ]);
-  expect(say({ type: "attribute_set", ...of, span_id: "a", key: "k", value: "x".repeat(9) }, 3).said).toBe("k = xxx");
+  expect(
+    say({ type: "attribute_set", ...of, span_id: "a", key: "k", value: "x".repeat(9) }, 3).said,
+  ).toBe("k = xxx");
 });

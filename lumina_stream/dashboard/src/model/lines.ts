@@ -44,7 +44,12 @@ export function linesOf(facts: Facts, topic: Topic): Int32Array {
 
 /** A text from its piece `k` on, as far as its pieces follow each other, and it is no longer than
  *  `most`; and of how many pieces it is. */
-export function textFrom(facts: Facts, k: number, topic: Topic, most: number): { text: string; pieces: number } {
+export function textFrom(
+  facts: Facts,
+  k: number,
+  topic: Topic,
+  most: number,
+): { text: string; pieces: number } {
   const first = facts.fact(k).event;
   if (first.type !== "text_streamed") return { text: "", pieces: 0 };
   let text = "";
@@ -77,11 +82,17 @@ export function say(event: Event, most: number): { what: string; said: string } 
     case "attributes_set":
       return { what: "attributes", said: mapText(event.attributes, most) };
     case "event_added":
-      return { what: "event", said: `${event.name} ${mapText(event.attributes ?? {}, most)}`.trim() };
+      return {
+        what: "event",
+        said: `${event.name} ${mapText(event.attributes ?? {}, most)}`.trim(),
+      };
     case "text_streamed":
       return { what: event.channel, said: event.text.slice(0, most) };
     case "events_lost":
-      return { what: "lost", said: `${event.exact === false ? "at least " : ""}${event.count}: ${event.reason}` };
+      return {
+        what: "lost",
+        said: `${event.exact === false ? "at least " : ""}${event.count}: ${event.reason}`,
+      };
     case "producer_started":
       return { what: "producer", said: `connected${event.service ? `: ${event.service}` : ""}` };
     case "producer_lost":

@@ -22,7 +22,9 @@ function seen(tree: Tree, merged: Merged, weight: Weight = "time"): string[] {
     merged.visit(r, scale, Infinity, (node, x, right) => {
       if (node === NONE) return;
       const name = tree.strings[merged.name[node]];
-      found.push(`${r} ${name} ${x}-${right} self ${merged.self[weight][node]} of ${merged.spans[node]}`);
+      found.push(
+        `${r} ${name} ${x}-${right} self ${merged.self[weight][node]} of ${merged.spans[node]}`,
+      );
     });
   }
   return found;

@@ -117,7 +117,11 @@ export class Merged extends Boxes {
 
   private add(tree: Tree, i: number, clock: Clock): void {
     const above = tree.parent[i];
-    const node = this.find(above === NONE ? NONE : this.nodeOf[above], tree.nameOf[i], tree.kindOf[i]);
+    const node = this.find(
+      above === NONE ? NONE : this.nodeOf[above],
+      tree.nameOf[i],
+      tree.kindOf[i],
+    );
     this.nodeOf[i] = node;
     this.spans[node]++;
     if (tree.status[i] === ERROR) this.errors[node]++;
@@ -190,7 +194,6 @@ export class Merged extends Boxes {
     }
     this.reserve(more);
   }
-
 }
 
 function none(): Float64Array<ArrayBuffer> {

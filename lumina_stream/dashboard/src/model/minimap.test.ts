@@ -19,9 +19,11 @@ function active(minimap: Minimap, kind: (typeof KIND_GROUPS)[number]): number[] 
 }
 
 test("kinds have five colours", () => {
-  expect(["llm", "rerank", "tool", "task", "http", "", "constructor"].map((k) => KIND_GROUPS[kindGroup(k)])).toEqual(
-    ["llm", "retrieval", "tool", "agent", "other", "other", "other"],
-  );
+  expect(
+    ["llm", "rerank", "tool", "task", "http", "", "constructor"].map(
+      (k) => KIND_GROUPS[kindGroup(k)],
+    ),
+  ).toEqual(["llm", "retrieval", "tool", "agent", "other", "other", "other"]);
 });
 
 test("each column counts who works there, not who waits for a child", () => {
@@ -53,7 +55,11 @@ test("a child that outlives its parent takes no more from it than it has", () =>
 test("where spans failed, and where events were lost", () => {
   const tree = sketch([{ name: "root", from: 0, to: 5, status: "error" }]);
   const by_trace = { [tree.traceId]: 37 };
-  tree.apply({ type: "events_lost", time_ns: BASE_NS + 7, reason: "queue_full", count: 40, by_trace }, "a", 99);
+  tree.apply(
+    { type: "events_lost", time_ns: BASE_NS + 7, reason: "queue_full", count: 40, by_trace },
+    "a",
+    99,
+  );
   const minimap = built(tree);
   expect([...minimap.errors]).toEqual([0, 0, 0, 0, 1, 0, 0, 0, 0, 0]);
   expect(minimap.lost[7]).toBe(37);

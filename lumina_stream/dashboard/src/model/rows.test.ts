@@ -23,8 +23,19 @@ function seen(tree: Tree, rows: Rows): string[] {
   });
 }
 
-function many(count: number, name: string, parent: number, more: Partial<Sketched> = {}): Sketched[] {
-  return Array.from({ length: count }, (_, k) => ({ name, in: parent, from: k, to: k + 10, ...more }));
+function many(
+  count: number,
+  name: string,
+  parent: number,
+  more: Partial<Sketched> = {},
+): Sketched[] {
+  return Array.from({ length: count }, (_, k) => ({
+    name,
+    in: parent,
+    from: k,
+    to: k + 10,
+    ...more,
+  }));
 }
 
 const SMALL: Sketched[] = [
@@ -68,7 +79,12 @@ test("everything below a depth is collapsed but what was opened", () => {
   folding.setLimit(0);
   expect(seen(tree, built(tree, folding))).toEqual(["root 1/2", "other root 2/2"]);
   folding.toggle(0);
-  expect(seen(tree, built(tree, folding))).toEqual(["root 1/2", "  a 1/2", "  b 2/2", "other root 2/2"]);
+  expect(seen(tree, built(tree, folding))).toEqual([
+    "root 1/2",
+    "  a 1/2",
+    "  b 2/2",
+    "other root 2/2",
+  ]);
 });
 
 test("twenty siblings of a name have a row each, twenty-one share one", () => {
@@ -166,7 +182,11 @@ test("two names of one parent fold apart; names of two parents, too", () => {
 test("losses have the first row", () => {
   const tree = sketch(SMALL);
   const by_trace = { [tree.traceId]: 37 };
-  tree.apply({ type: "events_lost", time_ns: BASE_NS + 50, reason: "queue_full", count: 40, by_trace }, "a", 99);
+  tree.apply(
+    { type: "events_lost", time_ns: BASE_NS + 50, reason: "queue_full", count: 40, by_trace },
+    "a",
+    99,
+  );
   expect(seen(tree, built(tree))[0]).toBe("root 1/2".replace("root", "lost").replace("1/2", "1/1"));
 });
 

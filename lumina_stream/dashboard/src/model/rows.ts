@@ -118,7 +118,15 @@ export class Rows {
         this.write(item, depth, NONE, this.stackPlace[this.height], this.stackAmong[this.height]);
         const first = tree.firstChild[item];
         if (first !== NONE && !folding.isCollapsed(item, depth)) {
-          this.push(tree, folding, first, tree.lastChild[item], tree.childCount[item], item, depth + 1);
+          this.push(
+            tree,
+            folding,
+            first,
+            tree.lastChild[item],
+            tree.childCount[item],
+            item,
+            depth + 1,
+          );
         }
       }
     }
@@ -190,7 +198,8 @@ export class Rows {
       }
       const fold = this.folds[foldOfName[name]];
       this.members[fold.from + fold.count++] = i;
-      if (!fold.isOpen && (tree.allErrors[i] > 0 || folding.isKept(i))) this.pushOne(i, depth, 0, 0);
+      if (!fold.isOpen && (tree.allErrors[i] > 0 || folding.isKept(i)))
+        this.pushOne(i, depth, 0, 0);
     }
     for (let i = first; i !== NONE; i = tree.nextSibling[i]) tally[tree.nameOf[i]] = 0;
     this.turn(bottom, this.height - 1);
@@ -240,7 +249,11 @@ export class Rows {
 
 const HIDDEN = -2;
 
-function room(column: Int32Array<ArrayBuffer>, length: number, keeps = false): Int32Array<ArrayBuffer> {
+function room(
+  column: Int32Array<ArrayBuffer>,
+  length: number,
+  keeps = false,
+): Int32Array<ArrayBuffer> {
   if (column.length >= length) return column;
   const grown = new Int32Array(Math.max(64, Math.ceil(length * 1.5)));
   if (keeps) grown.set(column);

@@ -11,14 +11,32 @@ const tree = sketch([
   { name: "ask", in: 2, from: 11, to: 12, kind: "llm", status: "error" },
   { name: "other root", from: 5, to: 6, by: "b" },
 ]);
-tree.apply({ type: "producer_started", subject_id: "b", time_ns: BASE_NS, service: "Billing" }, "relay", 1);
 tree.apply(
-  { type: "attribute_set", trace_id: tree.traceId, span_id: spanId(3), time_ns: BASE_NS, key: "db.query", value: "SELECT 1" },
+  { type: "producer_started", subject_id: "b", time_ns: BASE_NS, service: "Billing" },
+  "relay",
+  1,
+);
+tree.apply(
+  {
+    type: "attribute_set",
+    trace_id: tree.traceId,
+    span_id: spanId(3),
+    time_ns: BASE_NS,
+    key: "db.query",
+    value: "SELECT 1",
+  },
   "a",
   90,
 );
 tree.apply(
-  { type: "attribute_set", trace_id: tree.traceId, span_id: spanId(0), time_ns: BASE_NS, key: "n", value: { deep: [4711] } },
+  {
+    type: "attribute_set",
+    trace_id: tree.traceId,
+    span_id: spanId(0),
+    time_ns: BASE_NS,
+    key: "n",
+    value: { deep: [4711] },
+  },
   "a",
   91,
 );

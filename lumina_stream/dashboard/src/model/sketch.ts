@@ -33,7 +33,11 @@ export function sketch(spans: readonly Sketched[], ...lost: string[]): Tree {
     if (from !== undefined) {
       const parent_id = parent === undefined ? null : spanId(parent);
       const time_ns = BASE_NS + from;
-      tree.apply({ type: "span_started", trace_id, span_id, time_ns, name, parent_id, kind }, by, seq);
+      tree.apply(
+        { type: "span_started", trace_id, span_id, time_ns, name, parent_id, kind },
+        by,
+        seq,
+      );
     }
     if (to !== undefined) {
       const time_ns = BASE_NS + to;
@@ -43,7 +47,11 @@ export function sketch(spans: readonly Sketched[], ...lost: string[]): Tree {
   for (const subject_id of lost) {
     const time_ns = BASE_NS + 1e6;
     const last_seen_ns = BASE_NS + 60;
-    tree.apply({ type: "producer_lost", subject_id, time_ns, last_seq: 0, last_seen_ns }, "relay", 1);
+    tree.apply(
+      { type: "producer_lost", subject_id, time_ns, last_seq: 0, last_seen_ns },
+      "relay",
+      1,
+    );
   }
   tree.settle();
   return tree;

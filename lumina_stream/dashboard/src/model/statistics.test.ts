@@ -44,7 +44,13 @@ test("figures by name", () => {
     [tree.id(2), 10, 0, null],
   ]);
   const found = statistics(tree, clockAt(120));
-  expect(found.map(({ name }) => tree.strings[name])).toEqual(["root", "ask", "late", "open", "embed"]);
+  expect(found.map(({ name }) => tree.strings[name])).toEqual([
+    "root",
+    "ask",
+    "late",
+    "open",
+    "embed",
+  ]);
   expect(found[1]).toMatchObject({
     count: 2,
     running: 0,

@@ -2,8 +2,6 @@
 
 import { toPx } from "../../model/axis";
 import type { Scale } from "../../model/axis";
-import { densityColumns, figures } from "../../model/density";
-import type { Figures } from "../../model/density";
 import { clock as timeOfDay, count, duration } from "../../model/format";
 import { Bar, DASHED, OPEN, beside, drawnStart, place } from "../../model/geometry";
 import { kindGroup } from "../../model/kinds";
@@ -11,16 +9,14 @@ import { LOSS } from "../../model/rows";
 import { durationOf, endOf } from "../../model/times";
 import { ABANDONED, CANCELLED, ERROR, INTERRUPTED, NONE, RUNNING, UNENDED } from "../../model/tree";
 import type { Tree } from "../../model/tree";
-import { dashedLine, grain, hatch, setFont, widthOf } from "./canvas";
+import { BAR, PAD, dashedLine, grain, hatch, setFont, widthOf, writeBeside } from "./canvas";
 import type { Pen } from "./canvas";
+import { drawDensity } from "./dense";
 import { palette } from "./palette";
 import { AXIS, ROW } from "./sight";
 import type { Frame, Sight } from "./sight";
 
-const HEIGHT = 14;
-const PAD = (ROW - HEIGHT) / 2;
 const bar = new Bar();
-let columns = new Int32Array(0);
 
 /** Draw the bars of the rows in view; return whether one of them is open. */
 export function drawBars(
@@ -47,7 +43,14 @@ export function drawBars(
   return isOpen;
 }
 
-function drawSpan(pen: Pen, scale: Scale, y: number, sight: Sight, frame: Frame, i: number): boolean {
+function drawSpan(
+  pen: Pen,
+  scale: Scale,
+  y: number,
+  sight: Sight,
+  frame: Frame,
+  i: number,
+): boolean {
   const { tree, clock } = frame;
   if (i >= tree.count) return false;
   const state = tree.stateCode(i);
@@ -57,41 +60,15 @@ function drawSpan(pen: Pen, scale: Scale, y: number, sight: Sight, frame: Frame,
     return false;
   }
   const { width } = scale;
-  const isDim = isFaded(sight, i);
+  const isDim = sight.isFaded(i);
   pen.globalAlpha = isDim ? 0.3 : 1;
   if (bar.right > 0 && bar.x < width) drawBar(pen, y, tree, i, state, width, isDim);
   const said = saidOf(tree, i, state, frame);
   const edge = state === ERROR ? 3 : 0;
   pen.globalAlpha = isDim ? 0.5 : 1;
-  write(pen, said, textColour(state), bar.x - edge, bar.right + edge, y, width, bar.hatch);
+  writeBeside(pen, said, textColour(state), bar.x - edge, bar.right + edge, y, width, bar.hatch);
   pen.globalAlpha = 1;
   return bar.end === OPEN;
-}
-
-/** Write beside a bar; on it, where there is no other place, on a ground of its own. `before`: then
- *  left of this, if it is a number. */
-function write(
-  pen: Pen,
-  said: string,
-  colour: string,
-  left: number,
-  right: number,
-  y: number,
-  width: number,
-  before = NaN,
-): void {
-  const text = widthOf(pen, said);
-  const at = beside(left, right, text, width);
-  let { x } = at;
-  if (at.align === "right" && x > left && x < right) {
-    if (before < x) x = Math.max(left + text, before) - 6;
-    pen.fillStyle = palette().background;
-    pen.fillRect(x - text - 4, y + 3, text + 8, ROW - 6);
-  }
-  pen.fillStyle = colour;
-  pen.textAlign = at.align;
-  pen.fillText(said, x, y + ROW / 2 + 0.5);
-  pen.textAlign = "left";
 }
 
 function drawBar(
@@ -116,25 +93,26 @@ function drawBar(
   pen.globalAlpha = alpha * (isFaint ? 0.4 : 1);
   pen.fillStyle = kind;
   if (solid > x) {
-    if (solid - x < 5) pen.fillRect(x, y + PAD, solid - x, HEIGHT);
+    if (solid - x < 5) pen.fillRect(x, y + PAD, solid - x, BAR);
     else {
       pen.beginPath();
-      pen.roundRect(x, y + PAD, solid - x, HEIGHT, radii);
+      pen.roundRect(x, y + PAD, solid - x, BAR, radii);
       pen.fill();
     }
   }
   pen.globalAlpha = alpha;
-  if (bar.hatch === bar.hatch) hatch(pen, bar.hatch, y + PAD, right - bar.hatch, HEIGHT, colours.interrupted);
+  if (bar.hatch === bar.hatch)
+    hatch(pen, bar.hatch, y + PAD, right - bar.hatch, BAR, colours.interrupted);
   if (bar.end === DASHED) dashedLine(pen, bar.right - 1, y + 2, y + ROW - 2, colours.interrupted);
   if (bar.end === OPEN) {
     pen.fillStyle = colours.running;
-    pen.fillRect(bar.right - 3, y + PAD - 1, 3, HEIGHT + 2);
+    pen.fillRect(bar.right - 3, y + PAD - 1, 3, BAR + 2);
   }
   if (state === ERROR) {
     pen.strokeStyle = colours.error;
     pen.lineWidth = 2;
     pen.beginPath();
-    pen.roundRect(x - 2, y + PAD - 2, right - x + 4, HEIGHT + 4, 3);
+    pen.roundRect(x - 2, y + PAD - 2, right - x + 4, BAR + 4, 3);
     pen.stroke();
   }
   if (bar.skewed) {
@@ -153,7 +131,11 @@ function drawMissing(pen: Pen, scale: Scale, y: number, { tree, clock }: Frame, 
   let from = NaN;
   let to = NaN;
   let left = 1000;
-  for (let child = tree.firstChild[i]; child !== NONE && left-- > 0; child = tree.nextSibling[child]) {
+  for (
+    let child = tree.firstChild[i];
+    child !== NONE && left-- > 0;
+    child = tree.nextSibling[child]
+  ) {
     if (!(from <= tree.start[child])) from = tree.start[child];
     const end = endOf(tree, child, clock);
     if (!(to >= end)) to = end;
@@ -169,14 +151,15 @@ function drawMissing(pen: Pen, scale: Scale, y: number, { tree, clock }: Frame, 
   pen.strokeStyle = colours.control;
   pen.lineWidth = 1;
   pen.setLineDash([3, 3]);
-  pen.strokeRect(x + 0.5, y + PAD + 0.5, Math.max(1, right - x - 1), HEIGHT - 1);
+  pen.strokeRect(x + 0.5, y + PAD + 0.5, Math.max(1, right - x - 1), BAR - 1);
   pen.setLineDash([]);
-  write(pen, "has not started", colours.muted, x, right, y, scale.width);
+  writeBeside(pen, "has not started", colours.muted, x, right, y, scale.width);
 }
 
 function saidOf(tree: Tree, i: number, state: number, { clock }: Frame): string {
   const took = duration(durationOf(tree, i, clock));
-  if (state === INTERRUPTED) return `${took}, interrupted, last seen ${timeOfDay(tree.baseNs + tree.lastSeen(i))}`;
+  if (state === INTERRUPTED)
+    return `${took}, interrupted, last seen ${timeOfDay(tree.baseNs + tree.lastSeen(i))}`;
   if (state === UNENDED) return `${took}, unended`;
   if (state === CANCELLED) return `${took}, cancelled`;
   if (state === ABANDONED) return `${took}, abandoned`;
@@ -189,13 +172,6 @@ function textColour(state: number): string {
   if (state === ERROR) return colours.error;
   if (state === INTERRUPTED || state === UNENDED) return colours.interrupted;
   return colours.muted;
-}
-
-/** Whether a span is not what is looked for, nor what is waited for. */
-function isFaded(sight: Sight, i: number): boolean {
-  const matches = sight.matches.get();
-  if (matches) return !matches.has(i);
-  return sight.path !== null && !sight.path.has(i);
 }
 
 /** Draw the stretches of the path that a row shows, and the steps to the rows of those after them. */
@@ -253,71 +229,4 @@ function drawLosses(pen: Pen, scale: Scale, y: number, tree: Tree): void {
   pen.textAlign = at.align;
   pen.fillText(said, at.x, y + ROW / 2 + 0.5);
   pen.textAlign = "left";
-}
-
-// --- density rows ------------------------------------------------------------------------------
-
-/** The figures of a density row, counted again as often as that costs nothing much. */
-export function figuresOf(sight: Sight, frame: Pick<Frame, "tree" | "clock">, fold: number): Figures {
-  const { tree } = frame;
-  const members = sight.rows.membersOf(fold);
-  const { key: group } = sight.rows.folds[fold];
-  const known = sight.figured.get(group);
-  const key = `${tree.version} ${members.count}`;
-  const isFresh = known && known.key === key && known.figures.running === 0;
-  if (isFresh || (known && performance.now() - known.ms < Math.max(100, known.cost * 20))) return known.figures;
-  if (sight.figured.size > 1000) sight.figured.clear();
-  const ms = performance.now();
-  const made = figures(tree, members, frame.clock);
-  sight.figured.set(group, { key, figures: made, ms: performance.now(), cost: performance.now() - ms });
-  return made;
-}
-
-function drawDensity(pen: Pen, scale: Scale, y: number, sight: Sight, frame: Frame, fold: number): boolean {
-  const { tree } = frame;
-  const colours = palette();
-  const members = sight.rows.membersOf(fold);
-  const across = Math.ceil(scale.width);
-  if (columns.length !== across) columns = new Int32Array(across);
-  const most = densityColumns(tree, members, frame.clock, scale, columns);
-  const first = members.list[members.from];
-  pen.fillStyle = colours.kinds[kindGroup(tree.kind(first))];
-  let right = -Infinity;
-  let left = Infinity;
-  // Runs of one height in one go.
-  for (let c = 0; c < across; ) {
-    const n = columns[c];
-    let end = c + 1;
-    while (end < across && columns[end] === n) end++;
-    if (n > 0) {
-      const tall = Math.max(3, Math.round(HEIGHT * Math.sqrt(n / most)));
-      pen.fillRect(c, y + PAD + HEIGHT - tall, end - c, tall);
-      left = Math.min(left, c);
-      right = end;
-    }
-    c = end;
-  }
-  const of = figuresOf(sight, frame, fold);
-  if (of.running > 0) {
-    const now = Math.round(toPx(scale, frame.clock.now));
-    if (now > 0 && now <= scale.width) {
-      pen.fillStyle = colours.running;
-      pen.fillRect(now - 3, y + PAD - 1, 3, HEIGHT + 2);
-    }
-  }
-  if (!sight.hasFigures) {
-    if (right < 0) [left, right] = toPx(scale, tree.start[first]) > scale.width ? [1e6, 1e6] : [-9, -9];
-    const colour = of.errors > 0 ? colours.error : of.running > 0 ? colours.running : colours.muted;
-    write(pen, figuresText(of), colour, left, right, y, scale.width);
-  }
-  return of.running > 0;
-}
-
-/** A density row's figures, as short as they can be said: how long what runs has taken is none. */
-export function figuresText(of: Figures): string {
-  const parts: string[] = [];
-  if (of.errors > 0) parts.push(`${count(of.errors)} ${of.errors === 1 ? "error" : "errors"}`);
-  if (of.running > 0) parts.push(`${count(of.running)} running`);
-  if (of.running < of.count) parts.push(`p50 ${duration(of.p50)}`, `p95 ${duration(of.p95)}`);
-  return parts.join(", ");
 }

@@ -1,6 +1,12 @@
 // What every canvas of the page needs: its size in device pixels, texts that fit, dashes, hatches.
 
+import { beside } from "../../model/geometry";
 import { palette } from "./palette";
+import { ROW } from "./sight";
+
+/** The height of a bar, and what is free above and below it in its row, px. */
+export const BAR = 14;
+export const PAD = (ROW - BAR) / 2;
 
 export type Pen = CanvasRenderingContext2D;
 
@@ -66,8 +72,41 @@ export function cut(text: string, length: number): string {
   return text.slice(0, code >= 0xd800 && code < 0xdc00 ? length - 1 : length);
 }
 
+/** Write beside a bar in the row at `y`; on it, where there is no other place, on a ground of its own. `before`: then
+ *  left of this, if it is a number. */
+export function writeBeside(
+  pen: Pen,
+  said: string,
+  colour: string,
+  left: number,
+  right: number,
+  y: number,
+  width: number,
+  before = NaN,
+): void {
+  const text = widthOf(pen, said);
+  const at = beside(left, right, text, width);
+  let { x } = at;
+  if (at.align === "right" && x > left && x < right) {
+    if (before < x) x = Math.max(left + text, before) - 6;
+    pen.fillStyle = palette().background;
+    pen.fillRect(x - text - 4, y + 3, text + 8, ROW - 6);
+  }
+  pen.fillStyle = colour;
+  pen.textAlign = at.align;
+  pen.fillText(said, x, y + ROW / 2 + 0.5);
+  pen.textAlign = "left";
+}
+
 /** Lines at 45 degrees over a box. */
-export function hatch(pen: Pen, x: number, y: number, width: number, height: number, colour: string): void {
+export function hatch(
+  pen: Pen,
+  x: number,
+  y: number,
+  width: number,
+  height: number,
+  colour: string,
+): void {
   pen.save();
   pen.beginPath();
   pen.rect(x, y, width, height);

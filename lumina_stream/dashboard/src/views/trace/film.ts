@@ -40,19 +40,23 @@ export class Film {
       const loading = (this.loading = new AbortController());
       this.failed.set("");
       this.state.set("loading");
-      try {
-        this.events = await this.live.events((facts) => this.loaded.set(facts), loading.signal);
-      } catch (error) {
-        if (loading.signal.aborted) return;
-        this.failed.set(error instanceof Error ? error.message : String(error));
-        this.state.set("off");
-        return;
-      } finally {
-        if (this.loading === loading) this.loading = null;
-      }
+      const found = await this.load(loading.signal);
+      if (loading.signal.aborted) return; // back to now meanwhile
+      this.loading = null;
+      this.events = found;
     }
+    if (!this.events) return this.state.set("off");
     this.state.set("paused");
     this.seek(count);
+  }
+
+  private async load(signal: AbortSignal): Promise<TraceEvents | null> {
+    try {
+      return await this.live.events((facts) => this.loaded.set(facts), signal);
+    } catch (error) {
+      if (!signal.aborted) this.failed.set(error instanceof Error ? error.message : String(error));
+      return null;
+    }
   }
 
   /** Go to the moment after the first `count` events. */

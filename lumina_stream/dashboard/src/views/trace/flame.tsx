@@ -6,7 +6,16 @@ import { fromPx } from "../../model/axis";
 import { Flame } from "../../model/flame";
 import { kindGroup } from "../../model/kinds";
 import { Paced } from "../../model/paced";
-import { ABANDONED, CANCELLED, ERROR, INTERRUPTED, MISSING, NONE, RUNNING, UNENDED } from "../../model/tree";
+import {
+  ABANDONED,
+  CANCELLED,
+  ERROR,
+  INTERRUPTED,
+  MISSING,
+  NONE,
+  RUNNING,
+  UNENDED,
+} from "../../model/tree";
 import type { Tree } from "../../model/tree";
 import { BOX, drawBoxes } from "./flames";
 import type { Look } from "./flames";
@@ -23,7 +32,15 @@ export function FlameView({ sight }: { sight: Sight }) {
   const box = useRef<HTMLDivElement>(null);
   const space = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
-  const held = useMemo(() => ({ flame: new Flame(), paced: new Paced(), scroll: new Scroll(), tree: null as Tree | null }), [sight]);
+  const held = useMemo(
+    () => ({
+      flame: new Flame(),
+      paced: new Paced(),
+      scroll: new Scroll(),
+      tree: null as Tree | null,
+    }),
+    [sight],
+  );
   const { flame, paced, scroll } = held;
 
   const boxAt = (x: number, y: number, scale: { from: number; to: number; width: number }) => {
@@ -36,7 +53,8 @@ export function FlameView({ sight }: { sight: Sight }) {
   useEffect(() => {
     const show = () => {
       const i = sight.span;
-      if (i !== NONE && flame.has(i)) scroll.reveal(flame.row[i] * BOX, (flame.row[i] + 1) * BOX + AXIS, BOX * 2);
+      if (i !== NONE && flame.has(i))
+        scroll.reveal(flame.row[i] * BOX, (flame.row[i] + 1) * BOX + AXIS, BOX * 2);
     };
     const soon = requestAnimationFrame(() => requestAnimationFrame(show)); // once it is laid out
     const stop = sight.selected.watch(show);
@@ -71,12 +89,23 @@ export function FlameView({ sight }: { sight: Sight }) {
       drawBehind(pen, scale, height, sight, frame);
       const pointed = sight.pointed.get()?.box ?? NONE;
       const special = { selected: sight.span, pointed };
-      const isOpen = drawBoxes(pen, flame, scale, height, scroll.top, clock.now, lookOf(sight, tree), special);
+      const isOpen = drawBoxes(
+        pen,
+        flame,
+        scale,
+        height,
+        scroll.top,
+        clock.now,
+        lookOf(sight, tree),
+        special,
+      );
       return drawOver(pen, scale, height, sight, frame) || isOpen;
     },
     point: (place) => {
       const { x, y } = place ?? { x: 0, y: 0 };
-      sight.pointed.set(place && { row: NONE, box: boxAt(x, y, place.scale), at: fromPx(place.scale, x), x, y });
+      sight.pointed.set(
+        place && { row: NONE, box: boxAt(x, y, place.scale), at: fromPx(place.scale, x), x, y },
+      );
     },
     pick: (x, y, scale, isTwice) => {
       const i = boxAt(x, y, scale);
@@ -109,7 +138,8 @@ function lookOf(sight: Sight, tree: Tree): (i: number, look: Look) => void {
   const { path } = sight;
   return (i, look) => {
     const state = i < tree.count ? tree.stateCode(i) : MISSING;
-    look.name = i < tree.count ? tree.name(i) || (state === MISSING ? "has not started" : "(no name)") : "";
+    look.name =
+      i < tree.count ? tree.name(i) || (state === MISSING ? "has not started" : "(no name)") : "";
     look.kind = kindGroup(i < tree.count ? tree.kind(i) : "");
     look.isError = state === ERROR;
     look.isOpen = state === RUNNING;

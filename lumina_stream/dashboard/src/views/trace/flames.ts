@@ -73,9 +73,12 @@ export function drawBoxes(
       }
       pen.globalAlpha = 1;
       if (look.isError) outlines.push(() => outline(pen, from, y, wide, colours.error));
-      if (look.isDashed) outlines.push(() => outline(pen, from, y, wide, colours.control, [3, 3], 1));
-      if (box === special.pointed) outlines.push(() => outline(pen, from, y, wide, colours.text, [], 1));
-      if (box === special.selected) outlines.push(() => outline(pen, from, y, wide, colours.running));
+      if (look.isDashed)
+        outlines.push(() => outline(pen, from, y, wide, colours.control, [3, 3], 1));
+      if (box === special.pointed)
+        outlines.push(() => outline(pen, from, y, wide, colours.text, [], 1));
+      if (box === special.selected)
+        outlines.push(() => outline(pen, from, y, wide, colours.running));
       drawLabel(pen, look, Math.max(0, from), to, y, scale.width);
     });
   }
@@ -83,7 +86,14 @@ export function drawBoxes(
   return isOpen;
 }
 
-function drawLabel(pen: Pen, look: Look, from: number, right: number, y: number, width: number): void {
+function drawLabel(
+  pen: Pen,
+  look: Look,
+  from: number,
+  right: number,
+  y: number,
+  width: number,
+): void {
   const to = Math.min(right, width);
   if (to - from < LABEL_FROM) return;
   const colours = palette();

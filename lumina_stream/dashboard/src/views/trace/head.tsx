@@ -2,9 +2,9 @@
 
 import type { ComponentChildren } from "preact";
 
+import { traceEnd, traceStart } from "../../model/bounds";
 import { UNKNOWN, cost, count, duration, tokens } from "../../model/format";
 import { NONE } from "../../model/tree";
-import type { Tree } from "../../model/tree";
 import { useAtom } from "../../state/atom";
 import { useCalmly, useTicking } from "../../state/ticker";
 import { Glyph } from "../glyph";
@@ -42,14 +42,18 @@ export function Head({ sight }: { sight: Sight }) {
           <span class="secondary cut trace-services" dir="auto">
             {tree.services.slice(0, 4).join(", ")}
           </span>
-          {truncated > 0 && <span class="trace-warning">{count(truncated)} left out: too many</span>}
+          {truncated > 0 && (
+            <span class="trace-warning">{count(truncated)} left out: too many</span>
+          )}
         </p>
       </div>
       <Figure label="Duration" isHero>
         <Took sight={sight} ticks={isLive} />
       </Figure>
       <Figure label={totals.open > 0 ? "Spans open" : "Spans"}>
-        {totals.open > 0 ? `${count(tree.openCount)} of ${count(tree.startedCount)}` : count(tree.startedCount)}
+        {totals.open > 0
+          ? `${count(tree.openCount)} of ${count(tree.startedCount)}`
+          : count(tree.startedCount)}
       </Figure>
       <Figure label="Errors" isError={tree.errorCount > 0}>
         {count(tree.errorCount)}
@@ -59,7 +63,10 @@ export function Head({ sight }: { sight: Sight }) {
           <Figure label="Tokens" isWide>
             {tokens(totals.input)} in, {tokens(totals.output)} out
           </Figure>
-          <Figure label={totals.unpriced > 0 && totals.cost !== null ? "Cost, at least" : "Cost"} isWide>
+          <Figure
+            label={totals.unpriced > 0 && totals.cost !== null ? "Cost, at least" : "Cost"}
+            isWide
+          >
             {totals.cost === null ? UNKNOWN : cost(totals.cost)}
           </Figure>
         </>
@@ -93,9 +100,22 @@ export function Head({ sight }: { sight: Sight }) {
         >
           Replay
         </button>
-        <a class="action" href={href} download={`trace-${live.traceId}.json`} title="Download the trace as JSON">
+        <a
+          class="action"
+          href={href}
+          download={`trace-${live.traceId}.json`}
+          title="Download the trace as JSON"
+        >
           JSON
-          <svg viewBox="0 0 12 12" width="12" height="12" fill="none" stroke="currentColor" stroke-width="1.5" aria-hidden="true">
+          <svg
+            viewBox="0 0 12 12"
+            width="12"
+            height="12"
+            fill="none"
+            stroke="currentColor"
+            stroke-width="1.5"
+            aria-hidden="true"
+          >
             <path d="M6 1.5v6M3.5 5.5L6 8l2.5-2.5M2 10.5h8" />
           </svg>
         </a>
@@ -109,7 +129,13 @@ export function toggleReplay(sight: Sight): void {
   else backToNow(sight.film);
 }
 
-function Figure({ label, children, isHero, isError, isWide }: {
+function Figure({
+  label,
+  children,
+  isHero,
+  isError,
+  isWide,
+}: {
   label: string;
   children: ComponentChildren;
   isHero?: boolean;
@@ -131,18 +157,7 @@ function Took({ sight, ticks }: { sight: Sight; ticks: boolean }) {
 
 /** From the first start to the last end, or to now. */
 function tookNs({ tree, film, live }: Sight): number {
-  const start = tree.startNs;
-  if (start === 0) return NaN;
-  const exact = exactly(tree);
-  if (exact === exact) return exact;
-  if (tree.openCount === 0) return Math.max(0, Math.max(tree.endNs, tree.lastSeenNs) - start);
-  return Math.max(0, (film.isOn ? film.time + tree.baseNs : live.nowNs()) - start);
-}
-
-/** Where the root is all of it: absolute times are rounded to 256 ns. */
-function exactly(tree: Tree): number {
-  const { root } = tree;
-  if (root === NONE || tree.openCount > 0) return NaN;
-  const took = tree.end[root] - tree.start[root];
-  return Math.abs(took - (tree.endNs - tree.startNs)) <= 1024 ? took : NaN;
+  if (tree.openCount === 0) return traceEnd(tree) - traceStart(tree);
+  const now = film.isOn ? film.time : live.nowNs() - tree.baseNs;
+  return Math.max(0, now - traceStart(tree));
 }

@@ -9,7 +9,17 @@ import { toggleReplay } from "./head";
 import { ROW } from "./sight";
 import type { Sight } from "./sight";
 import { FIND_ID } from "./tools";
-import { fitAll, fitSpan, goToMatch, moveIn, moveOut, moveRow, rangeOf, select, showView } from "./walk";
+import {
+  fitAll,
+  fitSpan,
+  goToMatch,
+  moveIn,
+  moveOut,
+  moveRow,
+  rangeOf,
+  select,
+  showView,
+} from "./walk";
 import { moveBox } from "./walk_boxes";
 
 const ZOOM = 0.7;
@@ -19,7 +29,14 @@ const ALL_ROWS = 1e9;
 export function useKeyboard(sight: Sight, view: View): void {
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
-      if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
+      if (
+        event.defaultPrevented ||
+        event.ctrlKey ||
+        event.metaKey ||
+        event.altKey ||
+        isTyping(event)
+      )
+        return;
       if (document.querySelector("dialog[open]")) return;
       if (press(sight, view, event)) event.preventDefault();
     };
@@ -72,7 +89,8 @@ function walkOf(sight: Sight, view: View, key: string): (() => void) | undefined
         return () => moveRow(sight, ALL_ROWS);
     }
   }
-  if ((view === "flame" || view === "merged") && key.startsWith("Arrow")) return () => moveBox(sight, key);
+  if ((view === "flame" || view === "merged") && key.startsWith("Arrow"))
+    return () => moveBox(sight, key);
   return undefined;
 }
 
@@ -126,7 +144,8 @@ function commandOf(sight: Sight, key: string): (() => void) | undefined {
     case "]":
       return () => foldLevel(sight, key === "[" ? -1 : 1);
     case "Enter":
-      return () => document.querySelector<HTMLElement>(".panel-box button, .panel-box [tabindex]")?.focus();
+      return () =>
+        document.querySelector<HTMLElement>(".panel-box button, .panel-box [tabindex]")?.focus();
     case "Escape":
       return () => void escape(sight);
   }
@@ -159,7 +178,8 @@ function playOrPause({ film }: Sight): void {
 function foldLevel(sight: Sight, by: number): void {
   const { rows, folding } = sight;
   let deepest = 0;
-  for (let row = 0; row < rows.count; row++) if (rows.depth[row] > deepest) deepest = rows.depth[row];
+  for (let row = 0; row < rows.count; row++)
+    if (rows.depth[row] > deepest) deepest = rows.depth[row];
   const limit = by < 0 ? Math.max(0, Math.min(folding.limit, deepest) - 1) : folding.limit + 1;
   folding.setLimit(by > 0 && limit > deepest + 1 ? Infinity : limit);
   sight.touch();

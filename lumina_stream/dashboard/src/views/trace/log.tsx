@@ -82,24 +82,45 @@ export function LogView({ sight }: { sight: Sight }) {
       <div class="log-head">
         <span class="switch" role="group" aria-label="Topic">
           {TOPICS.map((each) => (
-            <button key={each} type="button" aria-pressed={each === topic} onClick={() => setTopic(each)}>
+            <button
+              key={each}
+              type="button"
+              aria-pressed={each === topic}
+              onClick={() => setTopic(each)}
+            >
               {SAID[each]}
             </button>
           ))}
         </span>
         <span class="muted" role="status">
-          {failed ? `The log could not be read: ${failed}` : events ? "" : `Reading${loaded ? `: ${count(loaded)} events` : ""}`}
+          {failed
+            ? `The log could not be read: ${failed}`
+            : events
+              ? ""
+              : `Reading${loaded ? `: ${count(loaded)} events` : ""}`}
         </span>
         {events?.isCut && <span class="trace-warning">The first {count(events.count)} events</span>}
       </div>
       {events && (
-        <Lines sight={sight} events={events} topic={topic} selected={selected} upto={isReplay ? upto : Infinity} />
+        <Lines
+          sight={sight}
+          events={events}
+          topic={topic}
+          selected={selected}
+          upto={isReplay ? upto : Infinity}
+        />
       )}
     </div>
   );
 }
 
-type LinesProps = { sight: Sight; events: TraceEvents; topic: Topic; selected: string | null; upto: number };
+type LinesProps = {
+  sight: Sight;
+  events: TraceEvents;
+  topic: Topic;
+  selected: string | null;
+  upto: number;
+};
 
 function Lines({ sight, events, topic, selected, upto }: LinesProps) {
   const scroller = useRef<HTMLDivElement>(null);
@@ -121,8 +142,20 @@ function Lines({ sight, events, topic, selected, upto }: LinesProps) {
   // Milliseconds; of what is over in one, microseconds.
   const step = events.timeAt(events.count - 1) - zero > 1e9 ? 1e6 : 1e3;
   return (
-    <div class="log-lines focus-inside" ref={scroller} tabIndex={0} onScroll={onScroll} role="region" aria-label="Log">
-      <div role="table" aria-label="Log" aria-rowcount={lines.length} style={{ height: `${lines.length * ROW_HEIGHT}px` }}>
+    <div
+      class="log-lines focus-inside"
+      ref={scroller}
+      tabIndex={0}
+      onScroll={onScroll}
+      role="region"
+      aria-label="Log"
+    >
+      <div
+        role="table"
+        aria-label="Log"
+        aria-rowcount={lines.length}
+        style={{ height: `${lines.length * ROW_HEIGHT}px` }}
+      >
         <div role="rowgroup" style={{ transform: `translateY(${range.first * ROW_HEIGHT}px)` }}>
           {Array.from(lines.subarray(range.first, range.last), (k, n) => {
             const { event, service } = events.fact(k);
@@ -130,7 +163,9 @@ function Lines({ sight, events, topic, selected, upto }: LinesProps) {
             const i = span === null ? NONE : tree.find(span);
             const isText = event.type === "text_streamed";
             const { what, said } = say(event, MOST_TEXT);
-            const { text, pieces } = isText ? textFrom(events, k, topic, MOST_TEXT) : { text: said, pieces: 1 };
+            const { text, pieces } = isText
+              ? textFrom(events, k, topic, MOST_TEXT)
+              : { text: said, pieces: 1 };
             const name = i === NONE ? "" : tree.name(i);
             return (
               <div
@@ -147,7 +182,13 @@ function Lines({ sight, events, topic, selected, upto }: LinesProps) {
                   {service}
                 </span>
                 <span role="cell" class="log-span cut" dir="auto">
-                  {span === null ? "" : <button type="button" class="figures-name cut focus-inside">{cut(name, 200) || span}</button>}
+                  {span === null ? (
+                    ""
+                  ) : (
+                    <button type="button" class="figures-name cut focus-inside">
+                      {cut(name, 200) || span}
+                    </button>
+                  )}
                 </span>
                 <span role="cell" class="log-what">
                   {what}

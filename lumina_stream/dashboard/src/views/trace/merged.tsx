@@ -38,14 +38,19 @@ class Held {
     const tick = isOpen ? Math.floor(ms / 250) : 0;
     const isOther = this.tree !== tree;
     const key = `${weight} ${tree.version} ${tick} ${tree.count} ${isOther ? ms : ""}`;
-    this.paced.run(key, () => performance.now(), () => {
-      this.tree = tree;
-      tree.settle();
-      this.merged.build(tree, clock);
-      this.merged.lay(weight);
-      this.axis.take({ from: 0, to: WIDTH }, ms, false);
-      this.laid = weight;
-    }, isOther || this.laid !== weight);
+    this.paced.run(
+      key,
+      () => performance.now(),
+      () => {
+        this.tree = tree;
+        tree.settle();
+        this.merged.build(tree, clock);
+        this.merged.lay(weight);
+        this.axis.take({ from: 0, to: WIDTH }, ms, false);
+        this.laid = weight;
+      },
+      isOther || this.laid !== weight,
+    );
     if (this.paced.isStale) touch();
     this.sum.set(written(this.merged.sum[weight], weight));
   }
@@ -87,7 +92,16 @@ export function MergedView({ sight }: { sight: Sight }) {
       pen.fillRect(0, 0, scale.width, height);
       const pointed = sight.pointed.get()?.box ?? NONE;
       const special = { selected: merged.nodeFor(sight.span), pointed };
-      drawBoxes(pen, merged, scale, height, scroll.top, Infinity, lookOf(sight, merged, frame.tree), special);
+      drawBoxes(
+        pen,
+        merged,
+        scale,
+        height,
+        scroll.top,
+        Infinity,
+        lookOf(sight, merged, frame.tree),
+        special,
+      );
       pen.fillStyle = palette().background;
       pen.fillRect(0, 0, scale.width, AXIS);
       pen.fillStyle = palette().line;
@@ -102,7 +116,11 @@ export function MergedView({ sight }: { sight: Sight }) {
       const node = nodeAt(x, y, scale);
       if (node === NONE) return;
       if (isTwice) {
-        axis.show({ from: merged.start[node], to: merged.end[node] }, performance.now(), sight.eased);
+        axis.show(
+          { from: merged.start[node], to: merged.end[node] },
+          performance.now(),
+          sight.eased,
+        );
         sight.touch();
       } else select(sight, sight.tree.id(merged.longest[node]));
     },
@@ -124,18 +142,31 @@ export function MergedView({ sight }: { sight: Sight }) {
           </span>
           <span class="switch" role="group" aria-labelledby="weigh">
             {WEIGHTS.map((each) => (
-              <button key={each} type="button" aria-pressed={each === weight} onClick={() => setWeight(each)}>
+              <button
+                key={each}
+                type="button"
+                aria-pressed={each === weight}
+                onClick={() => setWeight(each)}
+              >
                 {SAID[each]}
               </button>
             ))}
           </span>
           <span class="merged-sum">{sum} in all</span>
-          {weight === "time" && <span class="muted merged-note">time of its own: side by side counts in full</span>}
+          {weight === "time" && (
+            <span class="muted merged-note">time of its own: side by side counts in full</span>
+          )}
         </div>
         {merged.sum[weight] === 0 && sum !== "" && weight !== "time" && (
-          <p class="merged-none muted">No span of this trace has {weight === "cost" ? "a cost" : "tokens"}.</p>
+          <p class="merged-none muted">
+            No span of this trace has {weight === "cost" ? "a cost" : "tokens"}.
+          </p>
         )}
-        <Tip sight={sight} canvas={canvas} about={(node) => aboutNode(sight.tree, merged, weight, node)} />
+        <Tip
+          sight={sight}
+          canvas={canvas}
+          about={(node) => aboutNode(sight.tree, merged, weight, node)}
+        />
       </div>
       <div ref={space} />
     </div>

@@ -162,7 +162,13 @@ function Progress({ sight }: { sight: Sight }) {
   if (progress >= 1 || tree.total <= tree.count) return <div class="progress" />;
   const said = `${count(tree.count)} of ${count(tree.total)} spans`;
   return (
-    <div class="progress" role="progressbar" aria-label="Loading" aria-valuenow={Math.round(progress * 100)} aria-valuetext={said}>
+    <div
+      class="progress"
+      role="progressbar"
+      aria-label="Loading"
+      aria-valuenow={Math.round(progress * 100)}
+      aria-valuetext={said}
+    >
       <div class="progress-bar" style={{ width: `${progress * 100}%` }} />
       <span class="progress-said">{said}</span>
     </div>

@@ -89,7 +89,10 @@ function Scrubber({ sight }: { sight: Sight }) {
       </span>
       <label class="replay-speed">
         <span class="visually-hidden">Speed</span>
-        <select value={speed} onChange={(event) => film.speed.set(Number(event.currentTarget.value))}>
+        <select
+          value={speed}
+          onChange={(event) => film.speed.set(Number(event.currentTarget.value))}
+        >
           {SPEEDS.map((each) => (
             <option key={each} value={each}>
               {each}×

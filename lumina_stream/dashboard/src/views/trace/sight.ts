@@ -12,37 +12,26 @@ import { Paced } from "../../model/paced";
 import { Rows } from "../../model/rows";
 import { Matches, search } from "../../model/search";
 import type { Clock } from "../../model/times";
-import { ERROR, NONE, RUNNING } from "../../model/tree";
+import { ERROR, NONE } from "../../model/tree";
 import type { Tree } from "../../model/tree";
 import type { LiveTrace } from "../../net/trace";
 import { Atom } from "../../state/atom";
 import { paintSoon } from "../../state/frames";
 import { reducedMotion, theme } from "../../state/settings";
 import { Film } from "./film";
-import { Scroll } from "./scroll";
+import { Newcomers } from "./newcomers";
 import { pathOf } from "./path";
+import { Present } from "./present";
+import type { Frame } from "./present";
+import { Scroll } from "./scroll";
+
+export type { Frame } from "./present";
 
 export const ROW = 24;
 /** The height of the axis above the rows. */
 export const AXIS = 28;
 /** Room below the last row. */
 export const BELOW = 40;
-
-/** What a frame is painted from. */
-export type Frame = {
-  /** The screen's time. */
-  readonly ms: number;
-  readonly tree: Tree;
-  readonly clock: Clock;
-  /** What is shown of the whole. */
-  readonly view: Range;
-  readonly whole: Range;
-  /** Where the trace begins, and ends so far. */
-  readonly zero: number;
-  readonly until: number;
-  /** Something is open, and time goes on. */
-  readonly isOpen: boolean;
-};
 
 /** Draw; return whether what was drawn moves as time goes on. */
 export type Painter = (frame: Frame) => boolean;
@@ -53,9 +42,6 @@ export type Pointed = { row: number; box: number; at: number; x: number; y: numb
 
 /** Room for a duration beside a bar, with its gap, px. */
 const DURATION_PX = 88;
-/** Clocks that differ by less are taken to agree: the page may have been late to read what it got. */
-const LEAST_SKEW_NS = 100e6;
-const TEXT_MS = 100;
 const CALM_MS = 1000;
 /** Which row is brought into view while following changes no more often. */
 const FOLLOW_MS = 400;
@@ -81,14 +67,16 @@ export class Sight {
   /** The axis that the keys move: that of time, or another view's own. */
   moved: Axis = this.axis;
   path: Path | null = null;
+  /** Count up when rows were laid anew, and when the path is another one. */
   rowsVersion = 0;
+  pathVersion = 0;
   /** Density rows' figures are beside their names; else they are beside their bars. */
   hasFigures = true;
-  /** Spans from this number on have just come. */
-  newFrom = Infinity;
+  readonly newcomers = new Newcomers();
   /** Figures of density rows, by their group, with when and at what cost they were counted. */
   readonly figured = new Map<number, { key: string; figures: Figures; ms: number; cost: number }>();
 
+  private readonly present: Present;
   private readonly painters = new Set<Painter>();
   private readonly pacedRows = new Paced();
   private readonly pacedMatches = new Paced();
@@ -98,25 +86,21 @@ export class Sight {
   private isDirty = true;
   private isAlive = false;
   private isStale = false;
-  private heldNow = NaN;
-  private heldMs = -Infinity;
   private lastPx = NaN;
   private lastTick = NaN;
   private calm = 0;
   private foldingSeen = 0;
   private followedMs = -Infinity;
-  /** The span that was brought into view last, and how many were there when the page was opened. */
   private followed: number = NONE;
-  private openedCount = 0;
-  private wasLoading = true;
   private revealing: string | null = null;
   private askedFor = "";
-  private stretches: { path: Path; rowsVersion: number; byRow: Map<number, number[]> } | null = null;
-  private arrivals: { count: number; ms: number }[] = [];
+  private stretches: { path: Path; rowsVersion: number; byRow: Map<number, number[]> } | null =
+    null;
   private readonly unwatch: (() => void)[];
 
   constructor(readonly live: LiveTrace) {
     this.film = new Film(live);
+    this.present = new Present(live, this.film, this.axis);
     this.shown = live.tree;
     const atoms: { watch: (watcher: () => void) => () => void }[] = [
       live.changed,
@@ -195,31 +179,19 @@ export class Sight {
   }
 
   clock(ms: number): Clock {
-    if (this.film.isOn) return { now: this.film.time, ahead: () => 0 };
-    let now = this.live.nowNs() - this.tree.baseNs;
-    if (reducedMotion.get()) {
-      if (!(ms - this.heldMs < CALM_MS)) {
-        this.heldMs = ms;
-        this.heldNow = now;
-      }
-      now = this.heldNow;
-    }
-    return { now, ahead: this.ahead };
+    return this.present.clock(ms);
   }
-
-  private readonly ahead = (producer: number): number => {
-    const skew = this.live.skew(producer);
-    return skew > LEAST_SKEW_NS ? skew : 0;
-  };
 
   private readonly frame = (ms: number): void => {
     if (this.painters.size === 0) return;
     this.film.advance(ms);
     this.switchTree();
-    const frame = this.look(ms);
+    const frame = this.present.look(ms);
     const moves = this.axis.moves(ms);
-    const px = Math.round(((frame.clock.now - frame.view.from) / (frame.view.to - frame.view.from)) * 4096);
-    const tick = Math.floor(ms / TEXT_MS);
+    const px = Math.round(
+      ((frame.clock.now - frame.view.from) / (frame.view.to - frame.view.from)) * 4096,
+    );
+    const { tick } = frame;
     const passes = this.isAlive && (px !== this.lastPx || tick !== this.lastTick);
     if (this.isDirty || moves || passes || this.isStale) {
       this.isDirty = false;
@@ -251,9 +223,8 @@ export class Sight {
     this.folding.carry(this.shown, tree);
     this.shown = tree;
     this.trees++;
-    this.arrivals = [];
+    this.newcomers.reset(tree);
     this.followed = NONE;
-    this.openedCount = tree.count;
     this.figured.clear();
   }
 
@@ -262,33 +233,6 @@ export class Sight {
     const moved = (range: Range | null) => range && { from: range.from + by, to: range.to + by };
     this.range.update(moved);
     this.mark.update(moved);
-  }
-
-  /** Find out what there is to see at this moment. */
-  private look(ms: number): Frame {
-    const { tree, live } = this;
-    const clock = this.clock(ms);
-    const isOpen = tree.openCount > 0 && (!this.film.isOn || this.film.state.get() === "playing");
-    const whole = live.tree;
-    const shift = whole.baseNs - tree.baseNs;
-    if (whole.startNs > 0) {
-      const zero = startOf(whole);
-      const grows = whole.openCount > 0;
-      const end = grows ? live.nowNs() - whole.baseNs : endOf(whole);
-      const held = grows && !this.film.isOn && reducedMotion.get() ? clock.now - shift : end;
-      this.axis.grow(zero + shift, Math.max(held, zero) + shift, grows, ms, this.eased);
-    }
-    const zero = this.axis.whole.from;
-    return {
-      ms,
-      tree,
-      clock,
-      view: this.axis.view(ms),
-      whole: this.axis.whole,
-      zero,
-      until: tree.openCount > 0 ? clock.now : Math.max(zero, endOf(tree)),
-      isOpen,
-    };
   }
 
   /** Bring what is made from the tree up to date, as far as there is time for it. */
@@ -300,36 +244,55 @@ export class Sight {
     const asked = query.trim() === "" ? "" : `${shape} ${query}`;
     const now = () => performance.now();
     const isTyped = this.matches.get() === null || this.askedFor !== query;
-    if (this.pacedMatches.run(asked, now, () => this.matches.set(asked ? search(tree, query) : null), isTyped)) {
+    if (
+      this.pacedMatches.run(
+        asked,
+        now,
+        () => this.matches.set(asked ? search(tree, query) : null),
+        isTyped,
+      )
+    ) {
       this.askedFor = query;
     }
     const wanted = this.isPathOn.get() ? `${this.trees} ${tree.version} ${tree.finished}` : "";
-    this.pacedPath.run(wanted, now, () => {
-      this.path = wanted ? pathOf(tree, frame.clock) : null;
-    }, (this.path === null) !== (wanted === ""));
+    this.pacedPath.run(
+      wanted,
+      now,
+      () => {
+        this.path = wanted ? pathOf(tree, frame.clock) : null;
+        this.pathVersion++;
+      },
+      (this.path === null) !== (wanted === ""),
+    );
+    this.newcomers.expire(frame.ms);
     this.isStale = this.pacedRows.isStale || this.pacedMatches.isStale || this.pacedPath.isStale;
   }
 
-
   private layRows(frame: Frame): void {
     const { tree, folding, rows, scroll } = this;
-    if (this.wasLoading) {
-      this.openedCount = tree.count;
-      this.wasLoading = this.live.status.get() === "loading" || tree.total > tree.count;
-    }
     const revealed = this.takeRevealing(tree);
     const isUrgent = folding.version !== this.foldingSeen;
     const key = `${this.trees} ${tree.shape} ${tree.errorCount} ${tree.losses.length} ${folding.version}`;
     const old = this.pointed.get()?.row ?? Math.floor(scroll.top / ROW);
-    const anchor = old >= 0 && old < rows.count && (scroll.top > 0 || this.pointed.get()) ? rows.span[old] : NONE;
-    const isDone = this.pacedRows.run(key, () => performance.now(), () => {
-      tree.settle();
-      rows.build(tree, folding);
-    }, isUrgent);
+    const anchor =
+      old >= 0 && old < rows.count && (scroll.top > 0 || this.pointed.get())
+        ? rows.span[old]
+        : NONE;
+    const isDone = this.pacedRows.run(
+      key,
+      () => performance.now(),
+      () => {
+        tree.settle();
+        rows.build(tree, folding);
+      },
+      isUrgent,
+    );
     if (isDone) {
       this.foldingSeen = folding.version;
       this.rowsVersion++;
-      this.arrived(frame.ms, tree);
+      const { status } = this.live;
+      const isLoading = status.get() === "loading" || tree.total > tree.count || this.film.isOn;
+      this.newcomers.look(tree, isLoading, frame.ms);
       scroll.resize(rows.count * ROW + AXIS + BELOW, scroll.seen);
       // The row under the pointer stays there, whatever came above it.
       const row = anchor === NONE || anchor >= tree.count ? NONE : rows.rowFor(tree, anchor);
@@ -371,27 +334,21 @@ export class Sight {
     this.scroll.reveal(row * ROW, (row + 1) * ROW + AXIS, ROW * 2);
   }
 
-  /** While following, the span that began last since the page was opened is in view. */
+  /** While following, the span that began last is in view. */
   private followRow({ ms, tree }: Frame): void {
     if (ms - this.followedMs < FOLLOW_MS || this.pointed.get()) return;
     this.followedMs = ms;
-    let latest: number = NONE;
-    for (const i of tree.unended()) {
-      if (i < this.openedCount || tree.stateCode(i) !== RUNNING) continue;
-      if (latest === NONE || tree.start[i] > tree.start[latest]) latest = i;
-    }
+    const latest = this.newcomers.latest(tree);
     if (latest === NONE || latest === this.followed) return;
     this.followed = latest;
     this.showRow(this.rows.rowFor(tree, latest));
   }
 
-  /** Remember which spans are new, for the tint of their rows. */
-  private arrived(ms: number, tree: Tree): void {
-    const isLoading = tree.total > tree.count || this.film.isOn || this.live.status.get() === "loading";
-    if (isLoading) this.arrivals = [];
-    else this.arrivals.push({ count: tree.count, ms });
-    while (this.arrivals.length > 1 && this.arrivals[1].ms < ms - 600) this.arrivals.shift();
-    this.newFrom = this.arrivals.length > 1 ? this.arrivals[0].count : Infinity;
+  /** Whether a span is not what is looked for, nor what is waited for. */
+  isFaded(i: number): boolean {
+    const matches = this.matches.get();
+    if (matches) return !matches.has(i);
+    return this.path !== null && !this.path.has(i);
   }
 
   /** All spans that failed, from the top of the tree to the bottom. */
@@ -400,19 +357,4 @@ export class Sight {
     tree.settle();
     return Matches.of(tree, (i) => tree.status[i] === ERROR);
   }
-}
-
-/** When a trace begins, ns since its base; exact where its root says so. */
-function startOf(tree: Tree): number {
-  return exactly(tree.startNs - tree.baseNs, tree.root === NONE ? NaN : tree.start[tree.root]);
-}
-
-function endOf(tree: Tree): number {
-  const end = Math.max(tree.endNs, tree.lastSeenNs, tree.startNs) - tree.baseNs;
-  return exactly(end, tree.root === NONE ? NaN : tree.end[tree.root]);
-}
-
-/** Absolute times are rounded to 256 ns. */
-function exactly(rounded: number, exact: number): number {
-  return Math.abs(rounded - exact) <= 512 ? exact : rounded;
 }

@@ -44,10 +44,18 @@ function useFigures(sight: Sight, range: Range | null): Counted | null {
       const tick = frame.isOpen ? Math.floor(frame.ms / TICK_MS) : 0;
       const asked = range ? `${range.from} ${range.to}` : "";
       const key = `${frame.tree.version} ${frame.tree.count} ${asked} ${tick}`;
-      paced.run(key, () => performance.now(), () => {
-        frame.tree.settle();
-        setCounted({ tree: frame.tree, figures: statistics(frame.tree, frame.clock, range ?? undefined) });
-      }, seen === "");
+      paced.run(
+        key,
+        () => performance.now(),
+        () => {
+          frame.tree.settle();
+          setCounted({
+            tree: frame.tree,
+            figures: statistics(frame.tree, frame.clock, range ?? undefined),
+          });
+        },
+        seen === "",
+      );
       seen = key;
       if (paced.isStale) sight.touch();
       document.documentElement.dataset.paintedOffset = String(sight.live.offset);
@@ -80,12 +88,22 @@ function RangeFigures({ sight, range }: { sight: Sight; range: Range }) {
   return (
     <section class="range-box" aria-label="Selected stretch">
       <RangeHead sight={sight} range={range} counted={counted} />
-      {counted && <Figures sight={sight} counted={counted} label="By name, within the stretch" isShort />}
+      {counted && (
+        <Figures sight={sight} counted={counted} label="By name, within the stretch" isShort />
+      )}
     </section>
   );
 }
 
-function RangeHead({ sight, range, counted }: { sight: Sight; range: Range; counted: Counted | null }) {
+function RangeHead({
+  sight,
+  range,
+  counted,
+}: {
+  sight: Sight;
+  range: Range;
+  counted: Counted | null;
+}) {
   const spans = counted?.figures.reduce((sum, figures) => sum + figures.count, 0) ?? 0;
   return (
     <div class="range-head">
@@ -104,13 +122,21 @@ function RangeHead({ sight, range, counted }: { sight: Sight; range: Range; coun
   );
 }
 
-function Figures({ sight, counted, label, isShort }: {
+function Figures({
+  sight,
+  counted,
+  label,
+  isShort,
+}: {
   sight: Sight;
   counted: Counted;
   label: string;
   isShort?: boolean;
 }) {
-  const [order, setOrder] = useState<{ column: Column; isAscending: boolean }>({ column: "total", isAscending: false });
+  const [order, setOrder] = useState<{ column: Column; isAscending: boolean }>({
+    column: "total",
+    isAscending: false,
+  });
   const scroller = useRef<HTMLDivElement>(null);
   const { tree, figures } = counted;
   const sorted = useMemo(
@@ -120,7 +146,16 @@ function Figures({ sight, counted, label, isShort }: {
   const hasCalls = figures.some(({ calls }) => calls > 0);
   const columns: readonly Column[] = isShort
     ? ["name", "count", "total", "self", "errors"]
-    : ["name", "count", "total", "self", "p50", "p95", "errors", ...(hasCalls ? (["tokens", "cost"] as const) : [])];
+    : [
+        "name",
+        "count",
+        "total",
+        "self",
+        "p50",
+        "p95",
+        "errors",
+        ...(hasCalls ? (["tokens", "cost"] as const) : []),
+      ];
   const range = useRange(scroller, sorted.length, ROW_HEIGHT, HEAD_HEIGHT);
   const greatest = figures.reduce((most, { self }) => Math.max(most, self), 0);
   const sort = (column: Column) =>
@@ -129,14 +164,22 @@ function Figures({ sight, counted, label, isShort }: {
       isAscending: old.column === column ? !old.isAscending : column === "name",
     }));
   return (
-    <div class={`figures${isShort ? " is-short" : ""}${hasCalls ? " has-calls" : ""}`} ref={scroller} tabIndex={0} role="region" aria-label={label}>
+    <div
+      class={`figures${isShort ? " is-short" : ""}${hasCalls ? " has-calls" : ""}`}
+      ref={scroller}
+      tabIndex={0}
+      role="region"
+      aria-label={label}
+    >
       <div role="table" aria-label={label} aria-rowcount={sorted.length + 1}>
         <div class="figures-head" role="row" aria-rowindex={1}>
           {columns.map((column) => (
             <span
               key={column}
               role="columnheader"
-              aria-sort={order.column === column ? (order.isAscending ? "ascending" : "descending") : "none"}
+              aria-sort={
+                order.column === column ? (order.isAscending ? "ascending" : "descending") : "none"
+              }
             >
               <button type="button" class="focus-inside" onClick={() => sort(column)}>
                 {HEADS[column]}
@@ -147,8 +190,14 @@ function Figures({ sight, counted, label, isShort }: {
             </span>
           ))}
         </div>
-        <div role="rowgroup" style={{ height: `${sorted.length * ROW_HEIGHT}px`, position: "relative" }}>
-          <div style={{ transform: `translateY(${range.first * ROW_HEIGHT}px)` }} role="presentation">
+        <div
+          role="rowgroup"
+          style={{ height: `${sorted.length * ROW_HEIGHT}px`, position: "relative" }}
+        >
+          <div
+            style={{ transform: `translateY(${range.first * ROW_HEIGHT}px)` }}
+            role="presentation"
+          >
             {sorted.slice(range.first, range.last).map((of, k) => (
               <div
                 key={of.name}
@@ -158,12 +207,19 @@ function Figures({ sight, counted, label, isShort }: {
                 onClick={() => visit(sight, of.longest)}
               >
                 {columns.map((column) => (
-                  <span key={column} role="cell" class={column === "errors" && of.errors > 0 ? "is-error" : ""}>
+                  <span
+                    key={column}
+                    role="cell"
+                    class={column === "errors" && of.errors > 0 ? "is-error" : ""}
+                  >
                     {column === "name" ? (
                       <Name tree={tree} of={of} />
                     ) : column === "self" ? (
                       <>
-                        <span class="figures-share" style={{ width: `${greatest > 0 ? (of.self / greatest) * 100 : 0}%` }} />
+                        <span
+                          class="figures-share"
+                          style={{ width: `${greatest > 0 ? (of.self / greatest) * 100 : 0}%` }}
+                        />
                         <span class="figures-value">{duration(of.self)}</span>
                       </>
                     ) : (
@@ -184,8 +240,16 @@ function Name({ tree, of }: { tree: Tree; of: NameFigures }) {
   const name = tree.strings[of.name];
   return (
     <>
-      <span class="label-kind" style={{ background: kindColour(of.kind === NONE ? "" : tree.strings[of.kind]) }} />
-      <button type="button" class="figures-name cut focus-inside" dir="auto" title="Go to the longest one">
+      <span
+        class="label-kind"
+        style={{ background: kindColour(of.kind === NONE ? "" : tree.strings[of.kind]) }}
+      />
+      <button
+        type="button"
+        class="figures-name cut focus-inside"
+        dir="auto"
+        title="Go to the longest one"
+      >
         {cut(name, 300) || "(no name)"}
       </button>
     </>
@@ -205,7 +269,11 @@ function written(of: NameFigures, column: Column): string {
     case "tokens":
       return of.calls > 0 ? tokens(of.tokens) : "";
     case "cost":
-      return of.calls === 0 ? "" : of.cost === of.cost ? `${of.unpriced > 0 ? "≥ " : ""}${cost(of.cost)}` : UNKNOWN;
+      return of.calls === 0
+        ? ""
+        : of.cost === of.cost
+          ? `${of.unpriced > 0 ? "≥ " : ""}${cost(of.cost)}`
+          : UNKNOWN;
     default:
       return "";
   }

@@ -17,7 +17,10 @@ const EDGE = 6;
 
 export function Strip({ sight }: { sight: Sight }) {
   const canvas = useRef<HTMLCanvasElement>(null);
-  const held = useMemo(() => ({ minimap: new Minimap(), groups: new KindGroups(), paced: new Paced() }), [sight]);
+  const held = useMemo(
+    () => ({ minimap: new Minimap(), groups: new KindGroups(), paced: new Paced() }),
+    [sight],
+  );
 
   useEffect(() => {
     const element = canvas.current!;
@@ -42,11 +45,16 @@ export function Strip({ sight }: { sight: Sight }) {
       const nowPx = frame.isOpen ? Math.floor(toPx(scale, frame.clock.now)) : 0;
       const key = `${frame.tree.version} ${frame.tree.count} ${scale.from} ${scale.to} ${width} ${nowPx}`;
       const isOther = frame.tree !== treeSeen || minimap.width !== width;
-      const isNew = paced.run(key, () => performance.now(), () => {
-        treeSeen = frame.tree;
-        frame.tree.settle();
-        minimap.build(frame.tree, groups, frame.clock, scale);
-      }, isOther);
+      const isNew = paced.run(
+        key,
+        () => performance.now(),
+        () => {
+          treeSeen = frame.tree;
+          frame.tree.settle();
+          minimap.build(frame.tree, groups, frame.clock, scale);
+        },
+        isOther,
+      );
       if (paced.isStale) sight.touch();
       // What was counted is drawn once, not with each move of the pointer.
       const look = `${height} ${palette().background} ${devicePixelRatio}`;
@@ -65,7 +73,13 @@ export function Strip({ sight }: { sight: Sight }) {
       return frame.isOpen;
     });
 
-    let drag: { kind: "new" | "move" | "from" | "to"; x: number; at: number; from: number; to: number } | null = null;
+    let drag: {
+      kind: "new" | "move" | "from" | "to";
+      x: number;
+      at: number;
+      from: number;
+      to: number;
+    } | null = null;
     const kindAt = (x: number) => {
       const { from, to } = sight.axis.view(performance.now());
       const [left, right] = [toPx(scale, from), toPx(scale, to)];
@@ -86,17 +100,21 @@ export function Strip({ sight }: { sight: Sight }) {
       const x = xOf(event);
       if (!drag) {
         const kind = kindAt(x);
-        element.style.cursor = kind === "new" ? "crosshair" : kind === "move" ? "grab" : "ew-resize";
+        element.style.cursor =
+          kind === "new" ? "crosshair" : kind === "move" ? "grab" : "ew-resize";
         return;
       }
       if (Math.abs(x - drag.x) < 3) return;
       const at = fromPx(scale, x);
       const by = at - drag.at;
       const ends: [number, number] =
-        drag.kind === "new" ? [drag.at, at]
-        : drag.kind === "move" ? [drag.from + by, drag.to + by]
-        : drag.kind === "from" ? [drag.from + by, drag.to]
-        : [drag.from, drag.to + by];
+        drag.kind === "new"
+          ? [drag.at, at]
+          : drag.kind === "move"
+            ? [drag.from + by, drag.to + by]
+            : drag.kind === "from"
+              ? [drag.from + by, drag.to]
+              : [drag.from, drag.to + by];
       sight.axis.show({ from: Math.min(...ends), to: Math.max(...ends) }, performance.now(), false);
       sight.letGo();
       sight.touch();
@@ -106,7 +124,11 @@ export function Strip({ sight }: { sight: Sight }) {
       if (drag && Math.abs(x - drag.x) < 3 && drag.kind === "new" && !sight.axis.all) {
         // A click beside the brush brings it there.
         const half = (drag.to - drag.from) / 2;
-        sight.axis.show({ from: drag.at - half, to: drag.at + half }, performance.now(), sight.eased);
+        sight.axis.show(
+          { from: drag.at - half, to: drag.at + half },
+          performance.now(),
+          sight.eased,
+        );
         sight.letGo();
         sight.touch();
       }
@@ -150,20 +172,26 @@ function drawColumns(pen: Pen, width: number, height: number, minimap: Minimap):
   pen.fillRect(0, 0, width, height);
   const room = height - 8;
   // The square root, so that one span at work beside a hundred is still seen.
-  const tall = (n: number) => (n === 0 ? 0 : Math.max(2, Math.round(room * Math.sqrt(n / minimap.most))));
+  const tall = (n: number) =>
+    n === 0 ? 0 : Math.max(2, Math.round(room * Math.sqrt(n / minimap.most)));
   const below = new Int32Array(minimap.width);
   for (let kind = 0; kind < KIND_GROUPS.length; kind++) {
     pen.fillStyle = colours.kinds[kind];
     const active = minimap.active[kind];
     // Columns that look alike in one go.
-    for (let c = 0; c < minimap.width; ) {
+    for (let c = 0; c < minimap.width;) {
       const own = active[c];
       const low = below[c];
       const start = c;
       for (; c < minimap.width && active[c] === own && below[c] === low; c++) below[c] += own;
       if (own === 0) continue;
       const from = tall(low);
-      pen.fillRect(start, height - 2 - tall(low + own), c - start, Math.max(1, tall(low + own) - from));
+      pen.fillRect(
+        start,
+        height - 2 - tall(low + own),
+        c - start,
+        Math.max(1, tall(low + own) - from),
+      );
     }
   }
   for (let c = 0; c < minimap.width; c++) {

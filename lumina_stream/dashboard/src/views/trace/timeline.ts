@@ -11,7 +11,13 @@ import { AXIS } from "./sight";
 import type { Frame, Sight } from "./sight";
 
 /** Draw what lies behind the bars. */
-export function drawBehind(pen: Pen, scale: Scale, height: number, sight: Sight, frame: Frame): void {
+export function drawBehind(
+  pen: Pen,
+  scale: Scale,
+  height: number,
+  sight: Sight,
+  frame: Frame,
+): void {
   const colours = palette();
   for (const [range, colour] of [
     [sight.mark.get(), colours.interrupted],
@@ -33,7 +39,13 @@ export function drawBehind(pen: Pen, scale: Scale, height: number, sight: Sight,
 }
 
 /** Draw what lies over the bars; return whether it moves with time. */
-export function drawOver(pen: Pen, scale: Scale, height: number, sight: Sight, frame: Frame): boolean {
+export function drawOver(
+  pen: Pen,
+  scale: Scale,
+  height: number,
+  sight: Sight,
+  frame: Frame,
+): boolean {
   const colours = palette();
   for (const [range, colour] of [
     [sight.mark.get(), colours.interrupted],
@@ -102,7 +114,10 @@ function drawLength(pen: Pen, range: Range, scale: Scale, colour: string): void 
   const [from, to] = spanned(range, scale);
   const label = duration(range.to - range.from);
   const width = widthOf(pen, label) + 12;
-  const middle = Math.min(Math.max((Math.max(from, 0) + Math.min(to, scale.width)) / 2, width / 2), scale.width - width / 2);
+  const middle = Math.min(
+    Math.max((Math.max(from, 0) + Math.min(to, scale.width)) / 2, width / 2),
+    scale.width - width / 2,
+  );
   pen.fillStyle = colour;
   pen.fillRect(from, AXIS - 3, to - from, 3);
   pen.fillStyle = palette().background;

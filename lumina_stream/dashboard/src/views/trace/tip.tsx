@@ -9,7 +9,7 @@ import { LOSS } from "../../model/rows";
 import { durationOf, selfTime } from "../../model/times";
 import { INTERRUPTED, MISSING, NONE } from "../../model/tree";
 import { cut } from "./canvas";
-import { figuresOf } from "./bars";
+import { figuresOf } from "./dense";
 import type { Frame, Sight } from "./sight";
 
 /** Names and values; the first one is the title. */
@@ -68,15 +68,19 @@ function requestPlace(
   x: number,
   y: number,
 ): void {
-  queueMicrotask(() => queueMicrotask(() => {
-    const element = tip.current;
-    const area = canvas.current;
-    if (!element || !area) return;
-    const { offsetWidth: width, offsetHeight: height } = element;
-    const left = x + OFFSET + width <= area.clientWidth ? x + OFFSET : Math.max(0, x - OFFSET - width);
-    const top = y + OFFSET + height <= area.clientHeight ? y + OFFSET : Math.max(0, y - OFFSET - height);
-    element.style.transform = `translate(${area.offsetLeft + left}px, ${top}px)`;
-  }));
+  queueMicrotask(() =>
+    queueMicrotask(() => {
+      const element = tip.current;
+      const area = canvas.current;
+      if (!element || !area) return;
+      const { offsetWidth: width, offsetHeight: height } = element;
+      const left =
+        x + OFFSET + width <= area.clientWidth ? x + OFFSET : Math.max(0, x - OFFSET - width);
+      const top =
+        y + OFFSET + height <= area.clientHeight ? y + OFFSET : Math.max(0, y - OFFSET - height);
+      element.style.transform = `translate(${area.offsetLeft + left}px, ${top}px)`;
+    }),
+  );
 }
 
 function find(sight: Sight, frame: Frame, about?: (box: number) => About): About | null {
@@ -99,16 +103,22 @@ function find(sight: Sight, frame: Frame, about?: (box: number) => About): About
 function aboutSpan({ tree, clock, zero }: Frame, i: number): About | null {
   if (i >= tree.count) return null;
   const state = tree.stateCode(i);
-  if (state === MISSING) return [["", tree.name(i) || `span ${tree.id(i)}`], ["State", "has not started"]];
+  if (state === MISSING)
+    return [
+      ["", tree.name(i) || `span ${tree.id(i)}`],
+      ["State", "has not started"],
+    ];
   const service = tree.service(i);
   const parent = tree.parent[i];
   const early = parent === NONE ? 0 : tree.start[parent] - tree.start[i];
   const said: About = [["", tree.name(i) || "(no name)"]];
   said.push(["Duration", duration(durationOf(tree, i, clock))]);
   // Of a million children the sum would take its time at each move of the pointer.
-  if (tree.childCount[i] > 0 && tree.childCount[i] <= 100_000) said.push(["Self", duration(selfTime(tree, i, clock))]);
+  if (tree.childCount[i] > 0 && tree.childCount[i] <= 100_000)
+    said.push(["Self", duration(selfTime(tree, i, clock))]);
   said.push(["Start", `+${duration(tree.start[i] - zero)}`]);
-  const seen = state === INTERRUPTED ? `, last seen ${timeOfDay(tree.baseNs + tree.lastSeen(i))}` : "";
+  const seen =
+    state === INTERRUPTED ? `, last seen ${timeOfDay(tree.baseNs + tree.lastSeen(i))}` : "";
   said.push(["State", tree.state(i) + seen]);
   if (tree.kind(i)) said.push(["Kind", cut(tree.kind(i), 60)]);
   if (service) said.push(["Service", cut(service, 60)]);
@@ -118,6 +128,10 @@ function aboutSpan({ tree, clock, zero }: Frame, i: number): About | null {
 
 function aboutLosses({ tree }: Frame): About {
   const reasons = new Map<string, number>();
-  for (const { reason, count: n } of tree.losses) reasons.set(reason, (reasons.get(reason) ?? 0) + n);
-  return [["", `${count(tree.lostCount)} events lost`], ...[...reasons].map(([reason, n]): [string, string] => [reason, count(n)])];
+  for (const { reason, count: n } of tree.losses)
+    reasons.set(reason, (reasons.get(reason) ?? 0) + n);
+  return [
+    ["", `${count(tree.lostCount)} events lost`],
+    ...[...reasons].map(([reason, n]): [string, string] => [reason, count(n)]),
+  ];
 }

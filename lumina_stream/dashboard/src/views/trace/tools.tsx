@@ -45,7 +45,11 @@ export function Tools({ sight, view }: { sight: Sight; view: View }) {
           <span class="tools-errors">
             {count(errors)} {errors === 1 ? "error" : "errors"}
           </span>
-          <Step label="Previous error (E)" isUp onClick={() => goToMatch(sight, sight.errors(), -1)} />
+          <Step
+            label="Previous error (E)"
+            isUp
+            onClick={() => goToMatch(sight, sight.errors(), -1)}
+          />
           <Step label="Next error (e)" onClick={() => goToMatch(sight, sight.errors(), 1)} />
         </span>
       )}
@@ -61,12 +65,24 @@ function Find({ sight }: { sight: Sight }) {
   const input = useRef<HTMLInputElement>(null);
   useEffect(() => () => sight.query.set(""), [sight]);
   const at = matches && selected !== null ? matches.indexOf(sight.span) : NONE;
-  const found = matches ? (at === NONE ? count(matches.count) : `${count(at + 1)} of ${count(matches.count)}`) : "";
+  const found = matches
+    ? at === NONE
+      ? count(matches.count)
+      : `${count(at + 1)} of ${count(matches.count)}`
+    : "";
   const step = (direction: 1 | -1) => matches && goToMatch(sight, matches, direction);
   return (
     <span class="tools-group">
       <span class="find" role="search">
-        <svg viewBox="0 0 16 16" width="14" height="14" fill="none" stroke="currentColor" stroke-width="1.5" aria-hidden="true">
+        <svg
+          viewBox="0 0 16 16"
+          width="14"
+          height="14"
+          fill="none"
+          stroke="currentColor"
+          stroke-width="1.5"
+          aria-hidden="true"
+        >
           <circle cx="7" cy="7" r="4.5" />
           <path d="M10.5 10.5l4 4" />
         </svg>
@@ -108,7 +124,9 @@ function Find({ sight }: { sight: Sight }) {
 
 /** Let the keys go to the spans again. */
 function focusSpans(input: HTMLInputElement): void {
-  const spans = document.querySelector<HTMLElement>(".trace-main .labels, .trace-main [tabindex='0']");
+  const spans = document.querySelector<HTMLElement>(
+    ".trace-main .labels, .trace-main [tabindex='0']",
+  );
   if (spans) spans.focus({ preventScroll: true });
   else input.blur();
 }
@@ -116,7 +134,15 @@ function focusSpans(input: HTMLInputElement): void {
 function Step({ label, isUp, onClick }: { label: string; isUp?: boolean; onClick: () => void }) {
   return (
     <button type="button" class="step" aria-label={label} title={label} onClick={onClick}>
-      <svg viewBox="0 0 12 12" width="12" height="12" fill="none" stroke="currentColor" stroke-width="1.5" aria-hidden="true">
+      <svg
+        viewBox="0 0 12 12"
+        width="12"
+        height="12"
+        fill="none"
+        stroke="currentColor"
+        stroke-width="1.5"
+        aria-hidden="true"
+      >
         <path d={isUp ? "M3 7.5l3-3 3 3" : "M3 4.5l3 3 3-3"} />
       </svg>
     </button>

@@ -56,7 +56,13 @@ export function Waterfall({ sight, isNarrow }: { sight: Sight; isNarrow: boolean
       if (fold >= 0) {
         const at = fromPx(scale, x);
         const reach = ((scale.to - scale.from) / scale.width) * 4;
-        const member = memberAt(sight.tree, rows.membersOf(fold), sight.clock(performance.now()), at, reach);
+        const member = memberAt(
+          sight.tree,
+          rows.membersOf(fold),
+          sight.clock(performance.now()),
+          at,
+          reach,
+        );
         if (isTwice || member === NONE) toggleRow(sight, row);
         else select(sight, sight.tree.id(member));
       } else if (isTwice) fitSpan(sight, rows.span[row]);
@@ -97,7 +103,8 @@ function Divider({ sight, isNarrow }: { sight: Sight; isNarrow: boolean }) {
   const from = useRef<number | null>(null);
   useEffect(() => sight.touch(), [width]);
   if (isNarrow) return <div class="divider" />;
-  const to = (px: number) => labelWidth.set(Math.round(Math.min(LABELS_MOST, Math.max(LABELS_LEAST, px))));
+  const to = (px: number) =>
+    labelWidth.set(Math.round(Math.min(LABELS_MOST, Math.max(LABELS_LEAST, px))));
   return (
     <div
       class="divider divider-moves"
