@@ -1,5 +1,6 @@
 // The attributes of a span: sorted, searchable, typed, copyable; long ones folded.
 
+import { Fragment } from "preact";
 import { useMemo, useState } from "preact/hooks";
 
 import { count } from "../../model/format";
@@ -84,6 +85,25 @@ function holds([key, { value }]: Entry, words: string): boolean {
   return key.toLowerCase().includes(words) || asItIs(value).toLowerCase().includes(words);
 }
 
+const MOST_BREAKS = 32;
+
+/** A name that breaks, if it has to, between its parts. */
+function Breaking({ name }: { name: string }) {
+  const parts = name.split(/(?<=[._])(?=[^._])/, MOST_BREAKS);
+  const rest = name.slice(parts.join("").length);
+  return (
+    <>
+      {parts.map((part, place) => (
+        <Fragment key={place}>
+          {place > 0 && <wbr />}
+          {part}
+        </Fragment>
+      ))}
+      {rest}
+    </>
+  );
+}
+
 /** One name with its value. Also of events and links. */
 export function Attribute({
   name,
@@ -101,7 +121,7 @@ export function Attribute({
   return (
     <li class={`attribute ${isBlock ? "block" : ""}`}>
       <span class="attribute-name mono" dir="auto">
-        {name}
+        <Breaking name={name} />
       </span>
       <span class="attribute-value mono">
         {text === "" ? (

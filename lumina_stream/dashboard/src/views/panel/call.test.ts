@@ -12,6 +12,7 @@ test("the model that answered counts before the one that was asked", () => {
     "small",
   );
   expect(read({ "llm.model_name": "other" }).model).toBe("other");
+  expect(read({ "llm.model_name": "!str !int 7" }).model).toBe("!int 7");
 });
 
 test("finish reasons, one or several", () => {

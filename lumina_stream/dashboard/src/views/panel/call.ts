@@ -1,5 +1,7 @@
 // What a span says of the call that it stands for, in any of the spellings of model/usage.py. Pure.
 
+import { untagged } from "./values";
+
 const SPELLINGS = {
   model: [
     "gen_ai.response.model",
@@ -72,5 +74,6 @@ function firstSaid(attributes: ReadonlyMap<string, unknown>, keys: readonly stri
 
 function words(value: unknown): string {
   if (Array.isArray(value)) return value.map(words).filter(Boolean).join(", ");
-  return typeof value === "string" || typeof value === "number" ? String(value) : "";
+  if (typeof value === "string") return untagged(value).text;
+  return typeof value === "number" ? String(value) : "";
 }

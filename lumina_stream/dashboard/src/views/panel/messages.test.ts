@@ -197,6 +197,15 @@ test("pieces that belong to something else change nothing", () => {
   ]);
 });
 
+test("a text that looks like a tag is the text", () => {
+  const content = "!str !int 7";
+  const input = [{ role: "user", parts: [{ type: "text", content }] }];
+  expect(read({ "gen_ai.input.messages": input, "output.value": content })).toEqual([
+    ["user", [text("!int 7")]],
+    ["output", [text("!int 7")]],
+  ]);
+});
+
 test("hostile and broken values are text, or nothing", () => {
   const markup = "<img src=x onerror=alert(1)>";
   expect(read({ "gen_ai.input.messages": [{ role: markup, content: markup }] })).toEqual([

@@ -6,6 +6,7 @@
 
 import { fromEvents, inputs, outputs, system, tools } from "./spellings";
 import type { Found, Reader } from "./spellings";
+import { untagged } from "./values";
 
 /** `mark`: what was done to it on the way, where it is not whole after all. */
 export type Part = { mark?: string } & (
@@ -189,13 +190,13 @@ function messageOf(given: unknown, role: string): Message {
   let parts: Part[] = [];
   for (const key of ["reasoning_content", "reasoning", "thinking"]) {
     if (typeof given[key] === "string" && given[key])
-      parts.push({ type: "reasoning", text: given[key] });
+      parts.push({ type: "reasoning", text: text(given[key]) });
   }
   if (given.parts !== undefined) parts.push(...partsOf(given.parts));
   else if (given.content !== undefined) parts.push(...partsOf(given.content));
   else if (given.text !== undefined) parts.push(...partsOf(given.text));
   if (typeof given.refusal === "string" && given.refusal)
-    parts.push({ type: "refusal", text: given.refusal });
+    parts.push({ type: "refusal", text: text(given.refusal) });
   if (Array.isArray(given.tool_calls))
     parts.push(...given.tool_calls.flatMap((call) => callOf(call)));
   if (isRecord(given.function_call)) parts.push(...callOf(given.function_call));
@@ -213,14 +214,14 @@ function partsOf(given: unknown): Part[] {
   if (given === undefined || given === null || given === "") return [];
   if (typeof given === "string") {
     const value = /^\s*\[\s*\{\s*"type"/.test(given) ? parsed(given) : given;
-    return typeof value === "string" ? [{ type: "text", text: value }] : partsOf(value);
+    return typeof value === "string" ? [{ type: "text", text: text(value) }] : partsOf(value);
   }
   return Array.isArray(given) ? given.flatMap((item) => partOf(item)) : partOf(given);
 }
 
 function partOf(given: unknown): Part[] {
   if (!isRecord(given))
-    return [{ type: "text", text: typeof given === "string" ? given : show(given) }];
+    return [{ type: "text", text: typeof given === "string" ? text(given) : show(given) }];
   const type = text(given.type);
   const words = first(given, ["content", "text", "thinking", "reasoning", "summary", "refusal"]);
   if (type === "" && given.functionCall !== undefined) return callOf(given.functionCall);
@@ -246,7 +247,7 @@ function partOf(given: unknown): Part[] {
     return [mediaOf(type, given)];
   }
   if (type === "" && typeof words === "string") {
-    return [{ type: given.thought === true ? "reasoning" : "text", text: words }];
+    return [{ type: given.thought === true ? "reasoning" : "text", text: text(words) }];
   }
   if (type === "" && given.function !== undefined) return callOf(given);
   return [
@@ -324,7 +325,8 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
 }
 
 function text(value: unknown): string {
-  return typeof value === "string" ? value : typeof value === "number" ? String(value) : "";
+  if (typeof value === "string") return untagged(value).text;
+  return typeof value === "number" ? String(value) : "";
 }
 
 function first(given: Record<string, unknown>, keys: readonly string[]): unknown {
@@ -333,7 +335,7 @@ function first(given: Record<string, unknown>, keys: readonly string[]): unknown
 }
 
 function joined(value: unknown): string {
-  if (typeof value === "string") return value;
+  if (typeof value === "string") return text(value);
   if (Array.isArray(value)) {
     return value.map((item) => (isRecord(item) ? text(item.text) : text(item))).join("");
   }

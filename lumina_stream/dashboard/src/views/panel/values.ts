@@ -86,7 +86,8 @@ function wrapped(open: "{" | "[", items: readonly string[], indent: string): str
   return `${open}\n${items.map((item) => `${indent}  ${item}`).join(",\n")}\n${indent}${close}`;
 }
 
-function untagged(value: string): { type: Type; text: string } {
+/** A string without the tag that says that it is one. */
+export function untagged(value: string): { type: Type; text: string } {
   const tag = TAG.exec(value)?.[1];
   if (!tag) return { type: "text", text: value };
   const text = value.slice(tag.length + 2);
