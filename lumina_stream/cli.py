@@ -1,7 +1,8 @@
-"""The command `lumina-stream`: serve, tail, run, export, demo."""
+"""The command `lumina-stream`: serve, tail, run, export, check, backup, demo."""
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -84,6 +85,20 @@ otlp-json is OpenTelemetry's file format: one TracesData object a line, here one
 that still runs has no end time.
 """
 
+_CHECK_EPILOG = """\
+Every frame is read and its checksum compared, each producer's seqs are followed, and each trace must
+be in the index. Nothing is changed, and a relay may run meanwhile. The exit code is 0 if all that was
+acknowledged can be shown, 1 if not.
+"""
+
+_BACKUP_EPILOG = """\
+examples:
+  lumina-stream backup /mnt/backup/traces-monday
+  lumina-stream backup /tmp/copy --data /var/lib/lumina && lumina-stream serve --data /tmp/copy
+
+The copy holds everything that was acknowledged when the command began. A relay may run meanwhile.
+"""
+
 _DEMO_EPILOG = """\
 Nothing is installed, called or kept: the pipeline sleeps where a real one would wait, its relay runs
 on a free port with a temporary folder, and both end by themselves.
@@ -118,6 +133,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from lumina_stream.viewing.exporting import run_export
 
                 return run_export(options)
+            case "check":
+                return _check(options)
+            case "backup":
+                return _backup(options)
             case "demo":
                 from lumina_stream.viewing.demonstration import run_demo
 
@@ -282,6 +301,28 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=Path, metavar="FILE", help="write here instead of to stdout"
     )
 
+    check = commands.add_parser(
+        "check", help="verify a data folder",
+        description="Read the whole log of a data folder and say whether it is sound.",
+        epilog=_CHECK_EPILOG, formatter_class=raw,
+    )  # fmt: skip
+    check.add_argument(
+        "data", type=Path, nargs="?", metavar="DIR",
+        help="data folder (the XDG state folder's lumina-stream)",
+    )  # fmt: skip
+    check.add_argument("--json", action="store_true", help="print what was found as JSON")
+
+    backup = commands.add_parser(
+        "backup", help="copy a data folder, also while a relay writes it",
+        description="Copy the log of a data folder as of now, and verify the copy.",
+        epilog=_BACKUP_EPILOG, formatter_class=raw,
+    )  # fmt: skip
+    backup.add_argument("target", type=Path, metavar="TARGET", help="a folder that does not exist")
+    backup.add_argument(
+        "--data", type=Path, metavar="DIR",
+        help="data folder (the XDG state folder's lumina-stream)",
+    )  # fmt: skip
+
     commands.add_parser(
         "demo", help="watch a simulated pipeline",
         description="Watch a simulated RAG pipeline run, live in this terminal.",
@@ -308,6 +349,45 @@ def _serve(options: argparse.Namespace) -> int:
         log_format=options.log,
     )
     return serve(config)
+
+
+def _check(options: argparse.Namespace) -> int:
+    import msgspec
+
+    from lumina_stream.relay.checking import check, lines
+    from lumina_stream.relay.serve import default_data_folder
+
+    report = check(options.data or default_data_folder(), _progress("segments read"))
+    if options.json:
+        found = {**msgspec.structs.asdict(report), "sound": report.sound}
+        print(msgspec.json.encode(found).decode())
+    else:
+        print("\n".join(lines(report)))
+    return 0 if report.sound else 1
+
+
+def _backup(options: argparse.Namespace) -> int:
+    from lumina_stream.relay.backup import back_up
+    from lumina_stream.relay.checking import lines
+    from lumina_stream.relay.serve import default_data_folder
+
+    data = options.data or default_data_folder()
+    report = back_up(data, options.target, _progress("segments copied"))
+    print("\n".join(lines(report)))
+    print(f"to use it: lumina-stream serve --data {shlex.quote(str(options.target))}")
+    return 0 if report.sound else 1
+
+
+def _progress(what: str) -> Callable[[int, int], None] | None:
+    """Say how far something is, in place, where a person looks on."""
+    if not sys.stderr.isatty():
+        return None
+
+    def say(done: int, of: int) -> None:
+        end = "\n" if done == of else ""
+        print(f"\r{done:,} of {of:,} {what}", end=end, file=sys.stderr, flush=True)
+
+    return say
 
 
 def parse_bytes(text: str) -> int | None:

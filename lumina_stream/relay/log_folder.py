@@ -78,9 +78,9 @@ class LogFolder:
         `quarantined` to the wrecks there are, and `highest_offset` to the highest that any file
         name speaks of, readable or not.
         """
-        wrecks = self._named("quarantined")
+        wrecks = named(self.path, "quarantined")
         self.quarantined = len(wrecks)
-        found = self._named("db")
+        found = named(self.path, "db")
         self.highest_offset = max((offset for _, offset in [*wrecks, *found]), default=1)
         admitted = [self._admit(path, offset, path == found[-1][0]) for path, offset in found]
         return [segment for segment in admitted if segment is not None]
@@ -99,7 +99,7 @@ class LogFolder:
 
     def remove_wrecks(self, before: int) -> None:
         """Remove what was set aside and began before the offset."""
-        for path, first_offset in self._named("quarantined"):
+        for path, first_offset in named(self.path, "quarantined"):
             if first_offset < before:
                 remove(path)
 
@@ -131,14 +131,15 @@ class LogFolder:
             return None
         return segment
 
-    def _named(self, ending: str) -> list[tuple[Path, int]]:
-        """Return the segment files with that ending and the offset in each name, in its order."""
-        found: list[tuple[Path, int]] = []
-        for path in sorted(self.path.glob(f"segment-*.{ending}")):
-            digits = path.name[8:28]
-            if len(digits) == 20 and digits.isdecimal():
-                found.append((path, int(digits)))
-        return found
+
+def named(folder: Path, ending: str) -> list[tuple[Path, int]]:
+    """Return a folder's segment files with that ending and the offset in each name, in its order."""
+    found: list[tuple[Path, int]] = []
+    for path in sorted(folder.glob(f"segment-*.{ending}")):
+        digits = path.name[8:28]
+        if len(digits) == 20 and digits.isdecimal():
+            found.append((path, int(digits)))
+    return found
 
 
 def remove(path: Path) -> None:

@@ -120,7 +120,7 @@ def create_segment(path: Path, batch: Batch) -> apsw.Connection:
         connection = open_writer(path)
         try:
             write_batch(connection, batch, schema=_SCHEMA)
-            _sync_folder(path.parent)
+            sync_path(path.parent)
         except BaseException:
             connection.close(force=True)
             raise
@@ -268,8 +268,9 @@ def _roll_back(connection: apsw.Connection) -> None:
         connection.execute("ROLLBACK")
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+def sync_path(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

@@ -599,7 +599,9 @@ class SqliteLog:
             try:
                 yield connection
             except apsw.Error as error:
-                raise LogUnavailable(f"{segment.path} cannot be read now: {error}") from error
+                # A file that goes while it is being read gives any error of I/O.
+                if segment.path.exists():
+                    raise LogUnavailable(f"{segment.path} cannot be read now: {error}") from error
 
 
 def _used_bytes(connection: apsw.Connection) -> int:
