@@ -55,7 +55,9 @@ def wait_for(relay: RelayProcess, status: str) -> dict[str, object]:
 @pytest.mark.slow
 def test_row_6_disk_full_and_space_again(small_disk: Path) -> None:
     """While it is full the relay says so and acknowledges nothing; with space back all is stored."""
-    # breaks: lumina_stream/protocol/intake.py: "record.accepted = max(record.stored, record.given_up)" -> "pass"
+    # breaks: lumina_stream/protocol/intake.py
+    # -   record.accepted = max(record.stored, record.given_up)
+    # +   pass
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"\0" * (1 << 20))
     with running_relay(small_disk / "data") as relay, program(PRODUCER, relay.url) as process:

@@ -43,7 +43,9 @@ def ready_again_s(relay: RelayProcess, port: int) -> float:
 @pytest.mark.slow
 def test_row_1_killed_and_stopped_under_load(tmp_path: Path) -> None:
     """Four programs, a relay that is killed and stopped again and again: all is there, once."""
-    # breaks: lumina_stream/protocol/intake.py: "record.stored = max(record.stored, upto)" -> "record.stored = record.accepted"
+    # breaks: lumina_stream/protocol/intake.py
+    # -   record.stored = max(record.stored, upto)
+    # +   record.stored = record.accepted
     events, kills, stops = often(60_000, 2_000_000), often(5, 100), often(2, 20)
     chance = random.Random(1)
     faults = ["kill"] * kills + ["stop"] * stops
