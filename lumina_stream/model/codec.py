@@ -147,9 +147,18 @@ def plain(event: Event) -> dict[str, Any]:
 
 
 def plain_fact(fact: Fact) -> dict[str, Any]:
-    """Return the fact as one flat dictionary: `type, offset, producer_id, seq, service`, then its own fields."""
+    """Return the fact as one flat dictionary: `type, offset, producer_id, seq, service`, then its own fields.
+
+    Of one that is not stored, `offset` is 0 and `unstored` true.
+    """
     fields = plain(fact.event)
-    stands = {"offset": fact.offset, "producer_id": fact.producer_id, "seq": fact.seq}
+    stands: dict[str, Any] = {
+        "offset": fact.offset,
+        "producer_id": fact.producer_id,
+        "seq": fact.seq,
+    }
+    if not fact.offset:
+        stands["unstored"] = True
     # What the log says of a fact is not the fact's to say.
     return {"type": fields["type"], **stands, "service": fact.service, **(fields | stands)}
 

@@ -221,7 +221,10 @@ Event: TypeAlias = KnownEvent | UnknownEvent
 
 
 class Fact(msgspec.Struct, frozen=True, gc=False):
-    """An event as the log has it: where it stands, who said it, and which of theirs it is."""
+    """An event as the log has it: where it stands, who said it, and which of theirs it is.
+
+    An offset of 0 means that it is not stored (yet): it may come again, with its offset.
+    """
 
     offset: int
     producer_id: str

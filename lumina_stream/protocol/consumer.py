@@ -130,15 +130,17 @@ class ConsumerSession:
     def _facts(self, frame: frames.FactBatch) -> list[Update]:
         facts: list[Fact] = []
         for item in frame.facts:
-            if item.offset <= self._offset:
+            if item.offset <= self._offset and not frame.unstored:
                 continue  # had before: a resend overlaps
             try:
                 event = codec.decode(item.event)
             except DecodeError:
                 self.undecodable += 1
                 continue
-            facts.append(Fact(item.offset, frame.producer_id, item.seq, frame.service, event))
-        self._offset = max(self._offset, frame.upto)
+            offset = 0 if frame.unstored else item.offset
+            facts.append(Fact(offset, frame.producer_id, item.seq, frame.service, event))
+        if not frame.unstored:
+            self._offset = max(self._offset, frame.upto)
         return [Facts(tuple(facts))] if facts else []
 
     @property

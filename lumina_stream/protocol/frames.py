@@ -259,12 +259,16 @@ class WireFact(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class FactBatch(_Frame, tag="batch"):
-    """Facts of one producer, in the order of the log; all the consumer's view has up to `upto`."""
+    """Facts of one producer, in the order of the log; all the consumer's view has up to `upto`.
+
+    `unstored`: the log refuses at the moment. Offsets say nothing then; a `skip` follows later.
+    """
 
     upto: int
     producer_id: str
     service: str
     facts: tuple[WireFact, ...]
+    unstored: bool = False
 
 
 class TraceSummary(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

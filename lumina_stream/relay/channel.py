@@ -131,6 +131,7 @@ class Channel:
         self._dirty: dict[str, None] = {}
         self._stale = False
         self._emitted = 0.0
+        self._has_unstored = False
         source = hub.source
         if self.key.filter.trace_id is None and key.view != "running":
             self.selected.update(
@@ -189,6 +190,29 @@ class Channel:
             chosen = facts.with_producers(chosen)
         if chosen:
             self._push(publication.upto, facts.frame(publication, chosen))
+
+    def show_unstored(self, publication: Publication, facts: Facts) -> None:
+        """Take in a batch that the log refused."""
+        only = self.key.filter.trace_id
+        if only is not None:
+            chosen = facts.of((only,))
+        elif self.key.filter == _ALL:
+            chosen = facts.all
+        else:
+            chosen = facts.of([t for t in publication.trace_ids if t in self.selected])
+        if chosen:
+            frame = facts.frame(publication, chosen)
+            frame.unstored = True
+            self._has_unstored = True
+            self._push(self.hub.offset, frame)
+
+    def begin_anew(self) -> None:
+        """Let every subscription fall behind, if any was shown what is not stored."""
+        if self._has_unstored:
+            self._has_unstored = False
+            self.ring.lapse(self.hub.offset)
+            for subscription in self.subscriptions:
+                subscription.wake()
 
     def _wanted(self, publication: Publication) -> Collection[str] | None:
         """Return the traces whose facts are wanted, None for all; send the snapshots that are due."""

@@ -41,17 +41,17 @@ class Submission(msgspec.Struct, gc=False):
 class Committer:
     """Own the log's writing side.
 
-    `on_committed(submissions, first_offsets)` and `on_refused(producer_ids, error)` are called in
-    the event loop: the first in the order of the log, the second once per refusal with every
-    producer that has something outstanding. `on_rejected(submission, error)`: the log will never
-    take this one.
+    `on_committed(submissions, first_offsets)` and `on_refused(submissions, producer_ids, error)` are
+    called in the event loop: the first in the order of the log, the second once per refusal with
+    what was refused and every producer that has something outstanding.
+    `on_rejected(submission, error)`: the log will never take this one.
     """
 
     def __init__(
         self,
         log: Log,
         on_committed: Callable[[list[Submission], list[int]], None],
-        on_refused: Callable[[set[str], Exception], None],
+        on_refused: Callable[[list[Submission], set[str], Exception], None],
         on_rejected: Callable[[Submission, LogError], None],
     ) -> None:
         self._log = log
@@ -182,7 +182,7 @@ class Committer:
             self._settle(submission)
         if group[-1].generation == self._generation:
             self._generation += 1
-            self._on_refused(producers, error)
+            self._on_refused(group, producers, error)
         for submission in group:
             _say(submission, error)
 

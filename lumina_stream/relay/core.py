@@ -29,6 +29,7 @@ from lumina_stream.relay.log import Entry, Log, LogError, Removed
 from lumina_stream.relay.prices import PriceBook
 from lumina_stream.relay.projections import Projections
 from lumina_stream.relay.publication import Publication
+from lumina_stream.relay.unstored import Unstored
 from lumina_stream.relay.visited import Reading
 from lumina_stream.relay.witness import Witness
 
@@ -96,6 +97,7 @@ class Relay:
         self.committer = Committer(store, self._committed, self._refused, self._rejected)
         self.witness = Witness(self.committer.submit)
         self.hub = Hub(self.projections, self.projections.offset)
+        self.unstored = Unstored(self.hub)
         self.attendance = Attendance(self, lease_s)
         self.guests = Guests(self)
         self._keep_s, self._max_bytes = keep_s, max_bytes
@@ -239,6 +241,7 @@ class Relay:
         if self.degraded is not None:
             self.degraded = None
             self.log.info("the log takes events again")
+            self.unstored.over()
             self.witness.retry()
         last: dict[str, int] = {}
         for submission, offset in zip(group, offsets, strict=True):
@@ -254,7 +257,7 @@ class Relay:
         # After the acks: their senders were woken first, so they run first.
         self._work.set()
 
-    def _refused(self, producers: set[str], error: Exception) -> None:
+    def _refused(self, group: list[Submission], producers: set[str], error: Exception) -> None:
         self.counters.log_refusals += 1
         if self.degraded is None:
             self.log.error("the log refuses events; producers keep them", error=str(error))
@@ -265,6 +268,7 @@ class Relay:
                 asyncio.get_running_loop().call_later(REFUSED_PAUSE_S, self.witness.retry)
                 continue
             self.attendance.refused(producer_id, REFUSED_PAUSE_S)
+        self.unstored.show(group)
         self._measure()
 
     def _rejected(self, submission: Submission, error: LogError) -> None:

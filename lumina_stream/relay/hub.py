@@ -91,6 +91,18 @@ class Hub:
         for channel in self._listing:
             channel.note(publication)
 
+    def show_unstored(self, publication: Publication) -> None:
+        """Take in a batch that the log refused: for whom it may concern, without an offset."""
+        if self._general or self._of_trace:
+            facts = Facts(publication, self.source.service(publication.producer_id))
+            for channel in self._interested(publication, facts):
+                channel.show_unstored(publication, facts)
+
+    def begin_anew(self) -> None:
+        """Give every subscription that saw unstored facts a snapshot instead of them."""
+        for channel in self._channels.values():
+            channel.begin_anew()
+
     def priced(self, priced: Mapping[str, Collection[str]]) -> None:
         """Say what calls cost, by trace and span: to those that have the facts already."""
         for trace_id, span_ids in priced.items():

@@ -37,6 +37,12 @@ def metrics_text(relay: "Relay") -> str:
         ("ring_bytes", "gauge", "Bytes held for consumers.", hub.ring_bytes),
         ("pending_bytes", "gauge", "Bytes on the way to disk.", relay.committer.pending_bytes),
         ("projection_lag_events", "gauge", "Stored, not yet shown.", relay.lag),
+        (
+            "unstored_events_total",
+            "counter",
+            "Shown, not stored at the time.",
+            relay.unstored.events,
+        ),
         ("log_refusals_total", "counter", "Commits that the log refused.", counters.log_refusals),
         ("otlp_requests_total", "counter", "OTLP trace requests taken.", counters.otlp_requests),
         ("otlp_spans_total", "counter", "Spans taken by OTLP.", counters.otlp_spans),

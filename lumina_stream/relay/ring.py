@@ -42,6 +42,13 @@ class Ring:
             self.start_offset = gone
             self.dropped += 1
 
+    def lapse(self, offset: int) -> None:
+        """Drop all frames, and one more that never was: whoever had them all falls behind as well."""
+        self.dropped = self.end + 1
+        self._frames.clear()
+        self._sizes = 0
+        self.start_offset = offset
+
     def get(self, number: int) -> bytes | str:
         """Return a frame that is still here."""
         return self._frames[number - self.dropped][1]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CORPUS = (
     "<img src=x onerror=window.broken=1>",
     "<script>window.broken=1</script>",
-    "\"><svg/onload=window.broken=1>",
+    '"><svg/onload=window.broken=1>',
     "javascript:window.broken=1",
     "{{constructor.constructor('window.broken=1')()}}",
     "</style><iframe srcdoc='<script>parent.broken=1</script>'>",

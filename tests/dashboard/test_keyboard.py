@@ -81,9 +81,7 @@ def focus(page: "Page", role: str) -> None:
     """Press Tab until something of a role has, or is around, the focus."""
     for _ in range(60):
         page.keyboard.press("Tab")
-        if page.evaluate(
-            "role => document.activeElement.closest(`[role=${role}]`) !== null", role
-        ):
+        if page.evaluate("role => document.activeElement.closest(`[role=${role}]`) !== null", role):
             return
     raise AssertionError(f"Tab never reaches a {role}")
 
@@ -125,7 +123,8 @@ def test_no_serious_violation(browser: "Browser", relay: RelayProcess, dark: boo
             page.get_by_role("grid").get_by_text("request").click()
             for view in ("waterfall", "flame", "merged", "statistics", "log"):
                 page.evaluate(
-                    "view => { location.hash = location.hash.split('?')[0] + '?view=' + view }", view
+                    "view => { location.hash = location.hash.split('?')[0] + '?view=' + view }",
+                    view,
                 )
                 page.wait_for_function(f"() => document.documentElement.dataset.view === '{view}'")
                 if view == "waterfall":

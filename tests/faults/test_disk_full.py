@@ -1,5 +1,6 @@
 """The disk of the log fills up, on a real small file system: nothing is acknowledged that is not stored."""
 
+import asyncio
 import os
 import subprocess
 import time
@@ -9,8 +10,20 @@ from pathlib import Path
 import pytest
 from support.faults import stored
 from support.programs import get_json, program
-from support.relay_process import PATIENCE_S, RelayProcess, running_relay
+from support.relay_process import (
+    PATIENCE_S,
+    Consumer,
+    Producer,
+    RelayProcess,
+    new_span,
+    new_trace,
+    running_relay,
+    started,
+)
 
+from lumina_stream.model.events import SpanStarted
+from lumina_stream.protocol import frames
+from lumina_stream.protocol.consumer import Facts, Restarted
 from lumina_stream.relay.checking import check
 
 PRODUCER = """
@@ -78,3 +91,57 @@ def test_row_6_disk_full_and_space_again(small_disk: Path) -> None:
         assert relay.stop() == 0
     assert sum(stored(small_disk / "data").values()) == int(recorded) == 4 * 200 * 2
     assert check(small_disk / "data").sound
+
+
+@pytest.mark.slow
+def test_row_6_live_view_goes_on(small_disk: Path) -> None:
+    """What is not stored is shown, marked; with space back, viewers begin anew with what is stored."""
+    # breaks: lumina_stream/relay/core.py
+    # -   self.unstored.show(group)
+    # +   pass
+    ballast = small_disk / "ballast"
+    with running_relay(small_disk / "data") as relay:
+        ballast.write_bytes(b"\0" * (1 << 20))
+        fill(small_disk / "filler")
+        asyncio.run(watch_a_full_disk(relay, small_disk))
+
+
+def fill(path: Path) -> None:
+    """Take all the space there is."""
+    with path.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"\0" * 4096)
+        except OSError:
+            pass
+
+
+async def watch_a_full_disk(relay: RelayProcess, disk: Path) -> None:
+    """Send while the disk is full, from a producer that stays and one that goes; then make space."""
+    kept, gone = new_span(), new_span()
+    trace = new_trace()
+    watching = Consumer(relay.url, frames.Subscribe(snapshot=True))
+
+    def shown(span_id: str) -> list[int]:
+        found = [f for f in watching.facts if isinstance(f.event, SpanStarted)]
+        return [f.offset for f in found if f.event.span_id == span_id]
+
+    async with watching.connected():
+        staying, leaving = Producer(relay.url), Producer(relay.url)
+        async with staying.connected():
+            async with leaving.connected():
+                await leaving.send(started(trace, gone))
+                await watching.until(lambda: shown(gone) != [])
+            await staying.send(started(trace, kept))
+            await watching.until(lambda: shown(kept) != [])
+            assert shown(gone) == shown(kept) == [0], "nothing is acknowledged, each is shown once"
+            assert staying.session.unacknowledged == 1
+            (disk / "filler").unlink()
+            (disk / "ballast").unlink()
+            await staying.acknowledged()
+        await watching.until(lambda: any(shown(kept)))
+    restarts = [n for n, u in enumerate(watching.updates) if isinstance(u, Restarted)]
+    assert len(restarts) == 2, "once at the beginning, once when the log took events again"
+    after = [u for u in watching.updates[restarts[1] :] if isinstance(u, Facts)]
+    assert all(fact.offset for facts in after for fact in facts.facts)
+    assert shown(gone) == [0]
