@@ -211,12 +211,15 @@ def test_a_full_disk_is_survived_without_loss(tmp_path: Path, monkeypatch, round
         consumer = ConsumerSession(frames.Subscribe())
         consumer.receive(BINARY.encode(frames.Subscribed(False, "e", 0)))
         facts: list[Fact] = []
+        skipped: list[tuple[int, int]] = []
 
         def look() -> None:
             while (frame := view.next()) is not None:
-                if not isinstance(frame, Behind):  # a snapshot would follow
-                    for update in consumer.receive(frame):
-                        facts.extend(update.facts if isinstance(update, Facts) else ())
+                if isinstance(frame, Behind):  # what follows up to there comes in a snapshot
+                    skipped.append((frame.from_offset, frame.to_offset))
+                    continue
+                for update in consumer.receive(frame):
+                    facts.extend(update.facts if isinstance(update, Facts) else ())
 
         socket.to_relay.put_nowait(session.connected(1, 1))
         await exchange(lambda: session.welcomed)
@@ -245,10 +248,15 @@ def test_a_full_disk_is_survived_without_loss(tmp_path: Path, monkeypatch, round
         await until(lambda: relay.hub.offset == store.next_offset - 1)
         look()
         assert [f.seq for f in facts if not f.offset], "what was refused was shown all the same"
+        assert len(skipped) == rounds, "after each a snapshot, of what is stored"
         facts[:] = [fact for fact in facts if fact.offset]
-        seqs = [f.seq for f in facts if f.producer_id == session.producer_id]
-        assert seqs == list(range(1, session.last_seq + 1))
-        assert [f.offset for f in facts] == list(range(1, len(facts) + 1))
+        seen = {fact.offset for fact in facts}
+        for first, last in skipped:
+            seen.update(range(first + 1, last + 1))
+        assert seen == set(range(1, store.next_offset))
+        rows = [row for row in store.read(0) if row.producer_id == session.producer_id]
+        assert [row.first_seq for row in rows] == [1, *(row.last_seq + 1 for row in rows[:-1])]
+        assert rows[-1].last_seq == session.last_seq
         said = [type(f.event).__name__ for f in facts if f.producer_id != session.producer_id]
         assert said == ["ProducerStarted", "ProducerEnded"]
         await relay.close()
