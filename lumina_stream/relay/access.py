@@ -3,7 +3,8 @@
 Without tokens a relay answers this machine only, and a web page of another origin must not reach it
 through the user's browser: so every request's Host must be a name of ours (a rebinding attack comes
 with its own), and an Origin, if there is one, must be exactly one of ours. A request with a valid
-bearer token was not made by a foreign page, so it needs no Host match.
+bearer token was not made by a foreign page, so it needs no Host match; one with a browser's session
+needs both, since a browser adds the cookie by itself.
 """
 
 import hmac
@@ -39,6 +40,8 @@ class Asked(msgspec.Struct, frozen=True):
     authorization: str | None
     repeated: bool = False
     """Whether one of these headers came twice."""
+    session: frozenset[Role] = frozenset()
+    """What the browser's session may do, if the request has one."""
 
 
 class Access:
@@ -60,6 +63,7 @@ class Access:
                 "set LUMINA_TOKEN (or LUMINA_WRITE_TOKEN and LUMINA_READ_TOKEN), "
                 "or listen on 127.0.0.1"
             )
+        self.port = port
         self._write = _encoded(write_token)
         self._read = _encoded(read_token)
         names = {name.lower() for name in allow_hosts}
@@ -90,11 +94,19 @@ class Access:
         if bearer is not None and self.needs_token:
             return self._by_token(asked.role, bearer)
         guarded = {"write": self._write, "read": self._read}.get(asked.role)
-        if guarded is not None:
+        if guarded is not None and asked.role not in asked.session:
             return Denied(401, "a token is needed: Authorization: Bearer ...")
         if asked.host is None or not self._is_own_host(asked.host):
             return Denied(403, "this Host is not one of the relay's; see --allow-host")
         return None
+
+    def roles(self, token: str) -> frozenset[Role]:
+        """Return what a token allows; nothing if it is none of ours."""
+        given = token.encode("utf-8", "surrogateescape")
+        is_write = self._write is not None and hmac.compare_digest(given, self._write)
+        is_read = self._read is not None and hmac.compare_digest(given, self._read)
+        found: list[tuple[Role, bool]] = [("write", is_write), ("read", is_read)]
+        return frozenset(role for role, is_allowed in found if is_allowed)
 
     def _by_token(self, role: Role, bearer: bytes) -> Denied | None:
         # Every comparison is made, so that the time says nothing about which one matched.

@@ -1,5 +1,6 @@
 """The ASGI application: which path leads where, and the guard in front of every one of them."""
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,12 @@ from starlette.websockets import WebSocket
 from lumina_stream.protocol import SUBPROTOCOL, SUBPROTOCOL_JSON
 from lumina_stream.relay import routes
 from lumina_stream.relay.access import Access, Asked, Denied, Role
+from lumina_stream.relay.browser_session import (
+    SESSION_ROUTE,
+    TOKEN_BYTES,
+    BrowserSessions,
+    SessionRoutes,
+)
 from lumina_stream.relay.console import Refusals
 from lumina_stream.relay.otlp import MOST_BYTES, OtlpRoutes
 from lumina_stream.relay.static import Static
@@ -27,13 +34,16 @@ BODY_BYTES = 1 << 20
 """Largest body of a request that is read at all; only OTLP's routes have their own."""
 
 _WRITES = ("/v1/stream", "/v1/metrics", "/v1/logs")
-_PAGE = ("/",)
+_PAGE = ("/", SESSION_ROUTE)
 _OPEN = ("/healthz",)
 _GUARDED_HEADERS = (b"host", b"origin", b"authorization")
+_COOKIE = b"cookie"
 
 
 def make_app(relay: "Relay", access: Access) -> ASGIApp:
     """Return the application of a relay."""
+    sessions = BrowserSessions(access.port, time.monotonic)
+    session = SessionRoutes(access, sessions)
     own = routes.Routes(relay)
     otlp = OtlpRoutes(relay)
     static = Static()
@@ -57,22 +67,27 @@ def make_app(relay: "Relay", access: Access) -> ASGIApp:
             Route("/v1/costs", own.costs, methods=["GET"]),
             Route("/v1/traces/{trace_id}", own.trace, methods=["GET"]),
             Route("/v1/traces/{trace_id}/spans/{span_id}", own.span, methods=["GET"]),
+            Route(SESSION_ROUTE, session.begin, methods=["POST"], max_body_size=TOKEN_BYTES),
+            Route(SESSION_ROUTE, session.end, methods=["DELETE"]),
             Route("/", static.page, methods=["GET"]),
             Route("/assets/{name}", static.asset, methods=["GET"]),
         ],
         max_body_size=BODY_BYTES,
         exception_handlers={HTTPException: routes.refused},
     )
-    return Guard(app, relay, access)
+    return Guard(app, relay, access, sessions)
 
 
 class Guard:
     """Let a request through to `app` when `Access` says so and the relay is ready."""
 
-    def __init__(self, app: ASGIApp, relay: "Relay", access: Access) -> None:
+    def __init__(
+        self, app: ASGIApp, relay: "Relay", access: Access, sessions: BrowserSessions
+    ) -> None:
         self._app = app
         self._relay = relay
         self._access = access
+        self._sessions = sessions
         self._refusals = Refusals(relay.log)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,7 +107,7 @@ class Guard:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if path in _OPEN and scope["type"] == "http":
             return None
-        denied = self._access.decide(_asked(scope, _role(scope, path)))
+        denied = self._access.decide(_asked(scope, _role(scope, path), self._sessions))
         if denied is not None:
             return denied
         if not self._relay.ready.is_set():
@@ -112,15 +127,22 @@ def _role(scope: Scope, path: str) -> Role:
     return "read"
 
 
-def _asked(scope: Scope, role: Role) -> Asked:
+def _asked(scope: Scope, role: Role, sessions: BrowserSessions) -> Asked:
     found: dict[bytes, str] = {}
     repeated = False
     for name, value in scope["headers"]:
         if name in _GUARDED_HEADERS:
             repeated = repeated or name in found
             found[name] = value.decode("latin-1")
+        elif name == _COOKIE:  # HTTP/2 may part it, and then each part is one of its own
+            found[name] = "; ".join((*filter(None, (found.get(name),)), value.decode("latin-1")))
     return Asked(
-        role, found.get(b"host"), found.get(b"origin"), found.get(b"authorization"), repeated
+        role,
+        found.get(b"host"),
+        found.get(b"origin"),
+        found.get(b"authorization"),
+        repeated,
+        sessions.roles(found.get(_COOKIE)),
     )
 
 
