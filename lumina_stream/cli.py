@@ -42,6 +42,7 @@ every day:
 _SERVE_EPILOG = """\
 examples:
   lumina-stream serve                                    for this machine alone
+  lumina-stream serve --open                             and its dashboard in the browser
   lumina-stream serve --port 0 --data /tmp/traces        any free port, another data folder
   lumina-stream serve --keep 30d --max-bytes 50GiB       keep more
   lumina-stream serve --forward http://collector:4318    and pass finished spans on
@@ -101,7 +102,8 @@ The copy holds everything that was acknowledged when the command began. A relay 
 
 _DEMO_EPILOG = """\
 Nothing is installed, called or kept: the pipeline sleeps where a real one would wait, its relay runs
-on a free port with a temporary folder, and both end by themselves.
+on a free port with a temporary folder. On a desktop the dashboard opens beside the live tree, and the
+relay stays until Ctrl-C, so that you can look around; elsewhere both end by themselves.
 """
 
 
@@ -232,6 +234,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--trust-proxy", action="store_true", help="believe X-Forwarded-* from a proxy"
     )
+    serve.add_argument("--open", action="store_true", help="open the dashboard in the browser")
     serve.add_argument(
         "--log", choices=("auto", "console", "json"), default="auto", help="form of the log (auto)"
     )
@@ -348,7 +351,11 @@ def _serve(options: argparse.Namespace) -> int:
         trust_proxy=options.trust_proxy,
         log_format=options.log,
     )
-    return serve(config)
+    if not options.open:
+        return serve(config)
+    from lumina_stream.viewing.browser import open_page
+
+    return serve(config, on_ready=open_page)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
 """Run examples/rag_pipeline.py against a relay of its own and show its tree while it grows.
 
-With a terminal the tree is live; without one the finished tree is printed.
+With a terminal the tree is live, and on a desktop the dashboard opens beside it; without a terminal the
+link comes first and the finished tree last.
 """
 
 import os
@@ -26,11 +27,17 @@ def main() -> int:
             program.wait()
             raise
     from lumina_stream.transport.child_relay import ChildRelay
+    from lumina_stream.viewing.browser import open_page, wait_for_interrupt
 
     with tempfile.TemporaryDirectory(prefix="lumina-demo-") as folder:
         relay = ChildRelay.start("--data", folder)
         try:
-            return watch(relay.url, Path(folder) / "answer.txt")
+            opened = open_page(f"{relay.url}/")
+            code = watch(relay.url, Path(folder) / "answer.txt")
+            if opened:
+                print(f"the dashboard stays until Ctrl-C: {relay.url}/")
+                wait_for_interrupt()
+            return code
         finally:
             relay.close()
 
@@ -38,7 +45,7 @@ def main() -> int:
 def watch(url: str, answer: Path) -> int:
     """Show the live tree until the pipeline is done, then what it answered."""
     print(
-        f"relay: {url}\npipeline: examples/rag_pipeline.py over the documents in examples/documents\n"
+        f"dashboard: {url}/\npipeline: examples/rag_pipeline.py over the documents in examples/documents\n"
     )
     environment = {**os.environ, "LUMINA_ENDPOINT": url}
     with answer.open("w") as output:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -347,6 +348,23 @@ def test_serve(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE_S) == 0
         assert process.stdout.read() == ""
+
+
+def test_serve_opens_the_dashboard(tmp_path: Path) -> None:
+    """With --open the browser is told the address, once the relay serves it."""
+    seen, browser = tmp_path / "seen", tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {seen}.part && mv {seen}.part {seen}\n')
+    browser.chmod(0o755)
+    serve = ("serve", "--open", "--port", "0", "--data", str(tmp_path / "d"))
+    with start(tmp_path, *serve, BROWSER=str(browser)) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        deadline = time.monotonic() + PATIENCE_S
+        while not seen.exists():
+            assert time.monotonic() < deadline, "no browser was opened"
+        assert seen.read_text().strip() == url
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_S) == 0
 
 
 @pytest.mark.slow

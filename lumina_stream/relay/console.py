@@ -83,7 +83,7 @@ def banner(url: str, folder: str, *, needs_token: bool) -> str:
     token = " LUMINA_TOKEN=..." if needs_token else ""
     return (
         f"\n  lumina-stream relay\n\n"
-        f"    view      {url}/\n"
+        f"    dashboard {url}/\n"
         f"    data      {folder}\n"
         f"    trace     LUMINA_ENDPOINT={url} LUMINA_ENABLED=1{token} python your_program.py\n"
         f"    watch     lumina-stream tail --url {url}\n\n"

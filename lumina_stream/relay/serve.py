@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import urllib.request
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 from types import FrameType
 
@@ -89,8 +89,10 @@ def with_environment(config: RelayConfig) -> RelayConfig:
     )
 
 
-def serve(config: RelayConfig | None = None) -> int:
-    """Run a relay until it is interrupted; return the exit code.
+def serve(
+    config: RelayConfig | None = None, *, on_ready: Callable[[str], object] | None = None
+) -> int:
+    """Run a relay until it is interrupted; return the exit code. `on_ready` is told its URL.
 
     Its URL is the one line it writes to stdout, once it is ready; nothing if that is a terminal.
     0 after Ctrl-C or SIGTERM; 1, with a message on stderr, when the port or the data folder is in
@@ -124,7 +126,7 @@ def serve(config: RelayConfig | None = None) -> int:
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLD)
-            asyncio.run(_serve(config, access, listener, store, folder, book))
+            asyncio.run(_serve(config, access, listener, store, folder, book, on_ready))
     except (LogError, ConfigurationError) as error:
         _complain(str(error))
         return 1
@@ -140,6 +142,7 @@ async def _serve(
     store: SqliteLog,
     folder: Path,
     book: PriceBook,
+    on_ready: Callable[[str], object] | None,
 ) -> None:
     relay = Relay(
         store,
@@ -173,7 +176,7 @@ async def _serve(
     if config.forward is not None:
         forwarder = Forwarder(relay, config.forward, config.forward_headers)
     async with _running(relay, forwarder):
-        announcing = asyncio.create_task(_announce(relay, server, url, folder, access))
+        announcing = asyncio.create_task(_announce(relay, server, url, folder, access, on_ready))
         await server.serve(sockets=[listener])
         announcing.cancel()
 
@@ -190,7 +193,12 @@ async def _running(relay: Relay, forwarder: Forwarder | None) -> AsyncGenerator[
 
 
 async def _announce(
-    relay: Relay, server: "_Server", url: str, folder: Path, access: Access
+    relay: Relay,
+    server: "_Server",
+    url: str,
+    folder: Path,
+    access: Access,
+    on_ready: Callable[[str], object] | None,
 ) -> None:
     await relay.ready.wait()
     await server.is_up.wait()
@@ -199,6 +207,8 @@ async def _announce(
     if not sys.stdout.isatty():  # there the banner has said it
         sys.stdout.write(url + "\n")
         sys.stdout.flush()
+    if on_ready is not None:
+        await asyncio.to_thread(on_ready, url)
 
 
 class _Health(msgspec.Struct):

@@ -8,6 +8,7 @@ import tempfile
 import anyio
 
 from lumina_stream.transport.child_relay import ChildRelay
+from lumina_stream.viewing.browser import open_page, wait_for_interrupt
 from lumina_stream.viewing.client import tail
 from lumina_stream.viewing.running import need_relay
 from lumina_stream.viewing.tailing import on_screen, print_lines, say
@@ -19,8 +20,12 @@ def run_demo() -> int:
     with tempfile.TemporaryDirectory(prefix="lumina-stream-demo-") as folder:
         relay = ChildRelay.start("--data", folder)
         try:
-            say(f"a simulated RAG pipeline, traced live; its relay: {relay.url}/")
+            say(f"a simulated RAG pipeline, traced live; its dashboard: {relay.url}/")
+            opened = sys.stdout.isatty() and open_page(f"{relay.url}/")
             anyio.run(_show, relay.url)
+            if opened:
+                say("the dashboard stays until Ctrl-C")
+                wait_for_interrupt()
         finally:
             relay.close()
     say("that was simulated; your own program: lumina-stream run -- python my_program.py")
