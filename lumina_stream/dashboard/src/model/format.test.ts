@@ -78,6 +78,13 @@ test("a time of today is a time of day, another one has its date", () => {
   expect(clock(9e24)).toBe("—");
 });
 
+test("a double's rounding takes no millisecond away", () => {
+  for (let ms = 0; ms < 1_000; ms++) {
+    const ns = new Date(2026, 3, 5, 6, 7, 8, ms).getTime() * 1e6;
+    expect(clock(ns, true)).toBe(`2026-04-05 06:07:08.${String(ms).padStart(3, "0")}`);
+  }
+});
+
 test.each([
   [-5, "now"],
   [0.9 * S, "now"],

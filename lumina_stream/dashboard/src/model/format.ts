@@ -54,7 +54,7 @@ export function cost(pico: number | null): string {
 /** The time of day, "14:02:11", with `ms` "14:02:11.042"; of another day with its date. */
 export function clock(ns: number, ms = false): string {
   if (!Number.isFinite(ns) || ns <= 0) return UNKNOWN;
-  const at = new Date(Math.floor((ns + 128) / MS)); // a double has it to 128 ns
+  const at = new Date(Math.floor((ns + 256) / MS)); // a double may have it 128 ns too early
   if (Number.isNaN(at.getTime())) return UNKNOWN;
   const time = [at.getHours(), at.getMinutes(), at.getSeconds()].map(padded).join(":");
   const exact = ms ? `${time}.${String(at.getMilliseconds()).padStart(3, "0")}` : time;
