@@ -22,7 +22,11 @@ type Of<Type extends string, Fields> = {
   span_id: string;
   time_ns: number;
 } & Fields;
-type About<Type extends string, Fields> = { type: Type; time_ns: number; subject_id: string } & Fields;
+type About<Type extends string, Fields> = {
+  type: Type;
+  time_ns: number;
+  subject_id: string;
+} & Fields;
 
 export type SpanStarted = Of<
   "span_started",
@@ -36,7 +40,10 @@ export type SpanStarted = Of<
     marks?: Marks | null;
   }
 >;
-export type AttributeSet = Of<"attribute_set", { key: string; value: unknown; marks?: Marks | null }>;
+export type AttributeSet = Of<
+  "attribute_set",
+  { key: string; value: unknown; marks?: Marks | null }
+>;
 export type AttributesSet = Of<"attributes_set", { attributes: Attributes; marks?: Marks | null }>;
 export type EventAdded = Of<
   "event_added",
@@ -66,23 +73,19 @@ export type ProducerReturned = About<"producer_returned", object>;
 export type ProducerEnded = About<"producer_ended", { last_seq: number }>;
 
 export type SpanFact =
-  | SpanStarted
-  | AttributeSet
-  | AttributesSet
-  | EventAdded
-  | TextStreamed
-  | SpanUpdated
-  | SpanEnded;
+  SpanStarted | AttributeSet | AttributesSet | EventAdded | TextStreamed | SpanUpdated | SpanEnded;
 export type ProducerFact =
-  | EventsLost
-  | ProducerStarted
-  | ProducerLost
-  | ProducerReturned
-  | ProducerEnded;
+  EventsLost | ProducerStarted | ProducerLost | ProducerReturned | ProducerEnded;
 export type Event = SpanFact | ProducerFact;
 
 /** An event as the log has it. */
-export type Fact = { offset: number; producerId: string; seq: number; service: string; event: Event };
+export type Fact = {
+  offset: number;
+  producerId: string;
+  seq: number;
+  service: string;
+  event: Event;
+};
 
 export type WireProducer = {
   producer_id: string;
@@ -165,6 +168,7 @@ export type BatchFrame = {
   producer_id: string;
   service: string;
   facts: readonly (readonly [offset: number, seq: number, event: Event])[];
+  unstored?: boolean;
 };
 export type UsageFrame = { type: "usage"; upto: number; trace_id: string; usage: readonly Usage[] };
 export type SummariesFrame = { type: "traces"; upto: number; traces: readonly TraceSummary[] };

@@ -4,7 +4,12 @@ import { RemoteProtocolError, Session } from "./session";
 import type { Subscribe } from "../model/wire";
 
 const TRACE = "1".repeat(32);
-const OUTLINE: Subscribe = { type: "subscribe", view: "trace", filter: { trace_id: TRACE }, outline: true };
+const OUTLINE: Subscribe = {
+  type: "subscribe",
+  view: "trace",
+  filter: { trace_id: TRACE },
+  outline: true,
+};
 const END = { type: "span_ended", trace_id: TRACE, span_id: "a".repeat(16), time_ns: 1 };
 
 function told(session: Session, frame: object) {
@@ -104,4 +109,12 @@ test("what is no frame is the relay's fault; what is of a later version passes",
   expect(() => told(session, batch(1, 1))).toThrow("the first frame must be subscribed");
   told(session, subscribed());
   expect(told(session, { type: "weather" })).toEqual([]);
+});
+
+test("facts that are not stored are shown and move nothing", () => {
+  const session = new Session({ type: "subscribe", view: "trace", snapshot: false });
+  told(session, subscribed({ offset: 10 }));
+  const [update] = told(session, { ...batch(1, 0, 1), unstored: true });
+  expect("facts" in update && update.facts.length).toBe(2);
+  expect(session.offset).toBe(10);
 });

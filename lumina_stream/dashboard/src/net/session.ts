@@ -21,7 +21,12 @@ export type Restarted = { type: "restarted"; skipped: boolean };
 /** The connection goes on from the cursor: keep what there is. */
 export type Resumed = { type: "resumed" };
 /** Facts to apply, in the order of the log; what was had before is left out. */
-export type Facts = { type: "facts"; producerId: string; service: string; facts: BatchFrame["facts"] };
+export type Facts = {
+  type: "facts";
+  producerId: string;
+  service: string;
+  facts: BatchFrame["facts"];
+};
 export type Refused = { type: "refused"; code: string; message: string };
 
 export type Update =
@@ -104,7 +109,9 @@ export class Session {
     }
   }
 
-  private facts({ upto, producer_id, service, facts }: BatchFrame): Update[] {
+  private facts({ upto, producer_id, service, facts, unstored }: BatchFrame): Update[] {
+    // While the log refuses, facts come without a place in it; a skip follows once it takes them.
+    if (unstored) return [{ type: "facts", producerId: producer_id, service, facts }];
     const had = this.offset;
     const isNew = facts.length > 0 && facts[0][0] > had;
     const fresh = isNew ? facts : facts.filter(([offset]) => offset > had);
