@@ -1,4 +1,4 @@
-// The columns of a tree: some 180 bytes a span, in typed arrays that are doubled when they are full.
+// The columns of a tree: some 180 bytes a span, in typed arrays that grow by half when full.
 
 import { SpanIds } from "./ids";
 
@@ -35,8 +35,8 @@ export class Columns {
   /** Spans known, the missing ones included. */
   count = 0;
 
-  // ns since the tree's base. `start` and `end`: NaN where it has not started, not ended. `last`: the
-  // last sign of life that the span itself gave, NaN if at no known time.
+  // ns since the tree's base. `start` and `end`: NaN where it has not started, not ended. `last`:
+  // the last sign of life that the span itself gave, NaN if at no known time.
   start = new Float64Array(FIRST_CAPACITY);
   end = new Float64Array(FIRST_CAPACITY);
   last = new Float64Array(FIRST_CAPACITY);
@@ -45,7 +45,8 @@ export class Columns {
   endSeq = new Float64Array(FIRST_CAPACITY);
   endBy = new Int32Array(FIRST_CAPACITY);
 
-  // Edges as attached (a cycle is cut), NONE where there is none. Siblings are in order after `settle`.
+  // Edges as attached (a cycle is cut), NONE where there is none. Siblings are in order after
+  // `settle`.
   parent = new Int32Array(FIRST_CAPACITY);
   firstChild = new Int32Array(FIRST_CAPACITY);
   lastChild = new Int32Array(FIRST_CAPACITY);
@@ -65,8 +66,8 @@ export class Columns {
   /** Index into `producers` of who started it; NONE while the start is missing. */
   producerOf = new Int32Array(FIRST_CAPACITY);
 
-  // What the span's own call adds beyond its children. cost: trillionths of a dollar, NaN: no price;
-  // -1: no call.
+  // What the span's own call adds beyond its children. cost: trillionths of a dollar, NaN: no
+  // price; -1: no call.
   input = new Float64Array(FIRST_CAPACITY);
   output = new Float64Array(FIRST_CAPACITY);
   cost = new Float64Array(FIRST_CAPACITY);

@@ -32,18 +32,27 @@ test("of one piece that is said twice the later one counts", () => {
 
 test("no more is kept than may be, and what is known may still change", () => {
   const detail = new Detail();
-  for (let n = 0; n < MOST_ATTRIBUTES; n++) expect(detail.setValue(`k${n}`, n, at(n), null)).toBe("changed");
+  for (let n = 0; n < MOST_ATTRIBUTES; n++)
+    expect(detail.setValue(`k${n}`, n, at(n), null)).toBe("changed");
   expect(detail.setValue("more", 1, at(1), null)).toBe("full");
   expect(detail.setValue("k1", "new", at(9_999), null)).toBe("changed");
-  for (let n = 0; n < MOST_LINKS; n++) detail.addLink(n, { trace_id: "t", span_id: String(n) }, at(1));
+  for (let n = 0; n < MOST_LINKS; n++)
+    detail.addLink(n, { trace_id: "t", span_id: String(n) }, at(1));
   expect(detail.addLink(MOST_LINKS, { trace_id: "t", span_id: "s" }, at(1))).toBe("full");
   expect(detail.links.length).toBe(MOST_LINKS);
 });
 
 test("what a key is called does not matter", () => {
   const detail = new Detail();
-  for (const key of ["__proto__", "constructor", "toString", "3", ""]) detail.setValue(key, key, at(1), null);
-  expect([...detail.attributes.keys()].sort()).toEqual(["", "3", "__proto__", "constructor", "toString"]);
+  for (const key of ["__proto__", "constructor", "toString", "3", ""])
+    detail.setValue(key, key, at(1), null);
+  expect([...detail.attributes.keys()].sort()).toEqual([
+    "",
+    "3",
+    "__proto__",
+    "constructor",
+    "toString",
+  ]);
   expect(detail.attributes.get("__proto__")).toBe("__proto__");
 });
 

@@ -1,5 +1,6 @@
 // What a span says beyond its place in the tree: attributes, events, streamed texts, links, error.
-// Merged by the rules of model/node.py: the greatest stamp wins, copies of imported spans are left out.
+// Merged by the rules of model/node.py: the greatest stamp wins, copies of imported spans are left
+// out.
 
 import { isLater } from "./producers";
 import type { Attributes, Channel, ErrorInfo, Link, Marks, SpanDetail, SpanTotals } from "./wire";
@@ -19,7 +20,11 @@ export type Stamp = {
   readonly imported: boolean;
 };
 
-export type Value = { readonly value: unknown; readonly stamp: Stamp; readonly marks: Marks | null };
+export type Value = {
+  readonly value: unknown;
+  readonly stamp: Stamp;
+  readonly marks: Marks | null;
+};
 
 export type DetailEvent = {
   readonly stamp: Stamp;
@@ -121,7 +126,8 @@ export class Detail {
     return this.streamed.get(channel)?.text() ?? "";
   }
 
-  /** The pieces of a channel in order of their index: for tokens/s and the time to the first token. */
+  /** The pieces of a channel in order of their index: for tokens/s and the time to the first
+   *  token. */
   pieces(channel: Channel): readonly Piece[] {
     return this.streamed.get(channel)?.pieces() ?? [];
   }
@@ -239,10 +245,13 @@ class Stream {
   }
 }
 
-/** Leave out copies of an imported span's events: told by content, or streamed by its program too. */
+/** Leave out copies of an imported span's events: told by content, or streamed by its program
+ *  too. */
 function withoutCopies(events: DetailEvent[]): readonly DetailEvent[] {
   if (!events.some((event) => event.stamp.imported)) return events;
-  const own = new Set(events.filter((e) => !e.stamp.imported).map((e) => `${e.stamp.time} ${e.name}`));
+  const own = new Set(
+    events.filter((e) => !e.stamp.imported).map((e) => `${e.stamp.time} ${e.name}`),
+  );
   const said = new Set<string>();
   return events.filter(({ stamp, name, attributes }) => {
     if (!stamp.imported) return true;
@@ -276,4 +285,22 @@ function beats(stamp: Stamp, known: Stamp): boolean {
 
 function byStamp(a: Stamp, b: Stamp): number {
   return beats(a, b) ? 1 : beats(b, a) ? -1 : 0;
+}
+
+/** Roughly how many characters a value is, and a hundred for what holds it. */
+export function lengthOf(value: unknown): number {
+  if (typeof value === "string") return 100 + value.length;
+  if (typeof value !== "object" || value === null) return 100;
+  let length = 100;
+  for (const inner of Object.values(value)) length += lengthOf(inner);
+  return length;
+}
+
+/** What was done to one attribute's value and the values in it. */
+export function marksOf(key: string, marks: Marks | null | undefined): Marks | null {
+  if (!marks) return null;
+  const own = Object.entries(marks).filter(
+    ([path]) => path === key || path.startsWith(`${key}.`) || path.startsWith(`${key}[`),
+  );
+  return own.length ? Object.fromEntries(own) : null;
 }

@@ -22,14 +22,29 @@ test.each<[string, Filter]>([
   ["duration:<1m30s", { maxDurationNs: 90e9 }],
   ["session:s-1 user:ü", { session: "s-1", user: "ü" }],
   ["db.top_k=5", { attributes: [["db.top_k", "5"]] }],
-  ['a="x y" b=c=d', { attributes: [["a", "x y"], ["b", "c=d"]] }],
+  [
+    'a="x y" b=c=d',
+    {
+      attributes: [
+        ["a", "x y"],
+        ["b", "c=d"],
+      ],
+    },
+  ],
   ['url="http://x/?a=1"', { attributes: [["url", "http://x/?a=1"]] }],
   ['"a:b"=c', { attributes: [["a:b", "c"]] }],
   ['empty=""', { attributes: [["empty", ""]] }],
   ['q="say \\"hi\\" \\\\"', { attributes: [["q", 'say "hi" \\']] }],
-  ["service:a state:ok error k=v text", {
-    service: "a", state: "ok", error: true, attributes: [["k", "v"]], name: "*text*",
-  }],
+  [
+    "service:a state:ok error k=v text",
+    {
+      service: "a",
+      state: "ok",
+      error: true,
+      attributes: [["k", "v"]],
+      name: "*text*",
+    },
+  ],
 ])("%j is read", (text, filter) => {
   expect(parse(text)).toEqual({ filter, errors: [] });
 });
@@ -60,7 +75,23 @@ test("what can be read stays in the filter beside what cannot", () => {
 });
 
 test("nothing makes it throw, and a written filter reads as it was", () => {
-  const pieces = ['"', "\\", ":", "=", " ", "*", "?", "[", "a", "error", "name", "duration:>", "1s", "\u202e", "__proto__"];
+  const pieces = [
+    '"',
+    "\\",
+    ":",
+    "=",
+    " ",
+    "*",
+    "?",
+    "[",
+    "a",
+    "error",
+    "name",
+    "duration:>",
+    "1s",
+    "\u202e",
+    "__proto__",
+  ];
   let state = 7;
   const random = (n: number) => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) % n;
   for (let n = 0; n < 5_000; n++) {

@@ -49,7 +49,8 @@ export function parse(text: string): { filter: Filter; errors: FilterError[] } {
   }
   if (free.length > 0) {
     if (filter.name === undefined) filter.name = `*${free.map(literal).join("*")}*`;
-    else errors.push({ at: 0, end: text.length, message: "Free text and name: cannot be combined." });
+    else
+      errors.push({ at: 0, end: text.length, message: "Free text and name: cannot be combined." });
   }
   if (attributes.length > 0) filter.attributes = attributes;
   return { filter, errors };
@@ -111,7 +112,15 @@ function* words(text: string): Generator<Word> {
       at++;
       continue;
     }
-    const word: Word = { at, end: at, key: "", sign: "", value: "", isQuoted: false, isOpen: false };
+    const word: Word = {
+      at,
+      end: at,
+      key: "",
+      sign: "",
+      value: "",
+      isQuoted: false,
+      isOpen: false,
+    };
     while (at < text.length && !/\s/.test(text[at])) {
       const char = text[at];
       if (char === '"') {
@@ -136,7 +145,8 @@ function* words(text: string): Generator<Word> {
   }
 }
 
-/** The text in the quotes that open at `at`, and where it goes on; beyond the text if they stay open. */
+/** The text in the quotes that open at `at`, and where it goes on; beyond the text if they stay
+ *  open. */
 function unquoted(text: string, at: number): { value: string; end: number } {
   let value = "";
   let i = at + 1;

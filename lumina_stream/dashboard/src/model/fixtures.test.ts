@@ -85,7 +85,10 @@ function rowOf(tree: Tree, i: number): Row {
     last_seen_ns: Number.isNaN(tree.lastSeen(i)) ? 0 : at(tree.lastSeen(i)),
     attributes: Object.fromEntries(detail?.attributes ?? []),
     attribute_stamps: Object.fromEntries(
-      [...(detail?.values ?? [])].map(([key, { stamp }]) => [key, [at(stamp.time), stamp.by, stamp.seq]]),
+      [...(detail?.values ?? [])].map(([key, { stamp }]) => [
+        key,
+        [at(stamp.time), stamp.by, stamp.seq],
+      ]),
     ),
     marks: Object.fromEntries(detail?.marks ?? []),
     events: (detail?.events ?? []).map(({ stamp, name, attributes, marks }) => [
@@ -95,8 +98,15 @@ function rowOf(tree: Tree, i: number): Row {
       marks,
     ]),
     texts: Object.fromEntries((detail?.channels ?? []).map((c) => [c, detail?.text(c)])),
-    links: (detail?.links ?? []).map((link) => [link.trace_id, link.span_id, link.attributes ?? {}]),
-    flags: [...CONFLICTS].filter(([, bit]) => tree.conflictsOf(i) & bit).map(([flag]) => flag).sort(),
+    links: (detail?.links ?? []).map((link) => [
+      link.trace_id,
+      link.span_id,
+      link.attributes ?? {},
+    ]),
+    flags: [...CONFLICTS]
+      .filter(([, bit]) => tree.conflictsOf(i) & bit)
+      .map(([flag]) => flag)
+      .sort(),
     totals: [totals.spans, totals.open, totals.errors],
     usage: [totals.input, totals.output, totals.cost ?? 0, totals.unpriced],
   };
@@ -105,7 +115,7 @@ function rowOf(tree: Tree, i: number): Row {
 function wholeOf(tree: Tree): Record<string, unknown> {
   const walk: [number, string][] = [];
   const roots: string[] = [];
-  for (let i = tree.firstRoot, depth = 0; i !== NONE; ) {
+  for (let i = tree.firstRoot, depth = 0; i !== NONE;) {
     if (depth === 0) roots.push(tree.id(i));
     walk.push([depth, tree.id(i)]);
     if (tree.firstChild[i] !== NONE) {
@@ -144,7 +154,12 @@ function wholeOf(tree: Tree): Record<string, unknown> {
     last_seen_ns: tree.lastSeenNs,
     truncated: tree.truncated,
     losses: tree.losses
-      .map((loss) => [[loss.time + tree.baseNs, loss.by, loss.seq], loss.count, loss.reason, loss.exact])
+      .map((loss) => [
+        [loss.time + tree.baseNs, loss.by, loss.seq],
+        loss.count,
+        loss.reason,
+        loss.exact,
+      ])
       .sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1)),
     usage: [totals.input, totals.output, totals.cost ?? 0, totals.unpriced],
   };

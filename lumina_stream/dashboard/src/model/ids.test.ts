@@ -24,7 +24,15 @@ test.each([
 
 test("what is no id is never one", () => {
   const ids = new SpanIds();
-  for (const text of ["", "a", "A".repeat(16), "g".repeat(16), "a".repeat(15), "a".repeat(17), "\u0661".repeat(16)]) {
+  for (const text of [
+    "",
+    "a",
+    "A".repeat(16),
+    "g".repeat(16),
+    "a".repeat(15),
+    "a".repeat(17),
+    "\u0661".repeat(16),
+  ]) {
     expect([ids.add(text), ids.find(text)]).toEqual([-1, -1]);
   }
   expect(ids.count).toBe(0);
@@ -40,7 +48,13 @@ test("ids that stand in a row are read where they stand", () => {
 
 test("they sort as their texts do", () => {
   const ids = new SpanIds();
-  const texts = ["00000000ffffffff", "0000000100000000", "ffffffffffffffff", "8000000000000000", "7fffffffffffffff"];
+  const texts = [
+    "00000000ffffffff",
+    "0000000100000000",
+    "ffffffffffffffff",
+    "8000000000000000",
+    "7fffffffffffffff",
+  ];
   for (const text of texts) ids.add(text);
   const sorted = texts.map((_, i) => i).sort((a, b) => ids.compare(a, b));
   expect(sorted.map((i) => texts[i])).toEqual([...texts].sort());
@@ -52,5 +66,6 @@ test("room that is made keeps what is there", () => {
   for (let n = 1; n <= 100; n++) ids.add(spread(n));
   ids.reserve(50_000);
   for (let n = 101; n <= 50_000; n++) ids.add(spread(n));
-  for (let n = 1; n <= 50_000; n += 7) expect([ids.find(spread(n)), ids.text(n - 1)]).toEqual([n - 1, spread(n)]);
+  for (let n = 1; n <= 50_000; n += 7)
+    expect([ids.find(spread(n)), ids.text(n - 1)]).toEqual([n - 1, spread(n)]);
 });

@@ -59,7 +59,14 @@ export abstract class Outlined extends Rules {
   }
 
   restoreProducers(known: readonly WireProducer[]): void {
-    for (const { producer_id, state = "alive", last_seen_ns = 0, service = "", stamp, named } of known) {
+    for (const {
+      producer_id,
+      state = "alive",
+      last_seen_ns = 0,
+      service = "",
+      stamp,
+      named,
+    } of known) {
       const producer = this.producers[this.producer(producer_id)];
       if (named && named[0] >= 0) {
         if (producer.setService(service, ...this.relativeStamp(named))) this.version++;

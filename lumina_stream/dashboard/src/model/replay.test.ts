@@ -14,7 +14,11 @@ function id(n: number): string {
 /** What a program says of `spans` spans, a dozen open at a time. */
 function film(spans: number): Fact[] {
   const said: Event[] = [];
-  const of = (n: number, time: number) => ({ trace_id: TRACE, span_id: id(n), time_ns: BASE + 1024 * time });
+  const of = (n: number, time: number) => ({
+    trace_id: TRACE,
+    span_id: id(n),
+    time_ns: BASE + 1024 * time,
+  });
   for (let n = 0; n < spans; n++) {
     const parent_id = n === 0 ? null : id(Math.floor((n - 1) / 4));
     said.push({ type: "span_started", ...of(n, said.length), name: `n${n % 7}`, parent_id });
@@ -23,14 +27,33 @@ function film(spans: number): Fact[] {
       said.push({ type: "span_ended", ...of(n - 12, said.length), status: n % 5 ? "ok" : "error" });
     }
   }
-  return said.map((event, k) => ({ offset: k + 1, producerId: k % 3 ? "a" : "b", seq: k, service: "s", event }));
+  return said.map((event, k) => ({
+    offset: k + 1,
+    producerId: k % 3 ? "a" : "b",
+    seq: k,
+    service: "s",
+    event,
+  }));
 }
 
 function seen(tree: Tree): unknown[] {
   const spans = Array.from({ length: tree.count }, (_, i) => [
-    tree.id(i), tree.name(i), tree.state(i), tree.parent[i], tree.start[i], tree.end[i], tree.service(i),
+    tree.id(i),
+    tree.name(i),
+    tree.state(i),
+    tree.parent[i],
+    tree.start[i],
+    tree.end[i],
+    tree.service(i),
   ]);
-  return [spans, tree.openCount, tree.errorCount, tree.startedCount, tree.totals(), tree.traceState];
+  return [
+    spans,
+    tree.openCount,
+    tree.errorCount,
+    tree.startedCount,
+    tree.totals(),
+    tree.traceState,
+  ];
 }
 
 function grown(events: TraceEvents, k: number): Tree {
@@ -80,11 +103,20 @@ test("facts are told in the order of their time; those at no time stay where the
     service: "",
     event: { type: "event_added", trace_id: TRACE, span_id: id(0), time_ns, name: String(offset) },
   });
-  const events = new TraceEvents(TRACE, [at(1, 0), at(2, 500), at(3, 300), at(4, 0), at(5, 400), at(6, 500)]);
+  const events = new TraceEvents(TRACE, [
+    at(1, 0),
+    at(2, 500),
+    at(3, 300),
+    at(4, 0),
+    at(5, 400),
+    at(6, 500),
+  ]);
   expect(Array.from({ length: 6 }, (_, k) => events.fact(k).offset)).toEqual([3, 4, 5, 1, 2, 6]);
   expect(Array.from({ length: 6 }, (_, k) => events.timeAt(k))).toEqual([0, 0, 100, 200, 200, 200]);
   expect(events.baseNs).toBe(300);
-  expect([-1, 0, 99, 100, 200, 1e9].map((time) => events.countAt(time))).toEqual([0, 2, 2, 3, 6, 6]);
+  expect([-1, 0, 99, 100, 200, 1e9].map((time) => events.countAt(time))).toEqual([
+    0, 2, 2, 3, 6, 6,
+  ]);
 });
 
 test("what a span said until a moment, forth and back", () => {
@@ -105,14 +137,22 @@ test("what became of a producer shows from when it became so", () => {
   const last = log.count;
   log.restoreProducers([{ producer_id: "a", service: "api", named: [ns(0), "relay", 1] }]);
   log.restoreProducers([
-    { producer_id: "a", state: "lost", last_seen_ns: ns(30), service: "api", stamp: [ns(last + 5), "relay", 9] },
+    {
+      producer_id: "a",
+      state: "lost",
+      last_seen_ns: ns(30),
+      service: "api",
+      stamp: [ns(last + 5), "relay", 9],
+    },
     { producer_id: "b", state: "alive", service: "", stamp: [ns(1), "relay", 2] },
     { producer_id: "elsewhere", state: "ended", service: "", stamp: [ns(1), "relay", 3] },
   ]);
   const events = log.finish();
   expect(events.count).toBe(last + 1);
   const before = events.treeAt(last);
-  const open = before.unended().find((i) => before.producers[before.producerOf[i]].id === "a") as number;
+  const open = before
+    .unended()
+    .find((i) => before.producers[before.producerOf[i]].id === "a") as number;
   expect([before.state(open), before.service(open)]).toEqual(["running", "api"]);
   expect(events.treeAt(last + 1).state(open)).toBe("interrupted");
 });
@@ -120,7 +160,10 @@ test("what became of a producer shows from when it became so", () => {
 test("tokens and cost show from a call's end on", () => {
   const log = new FactLog(TRACE);
   for (const fact of film(30)) log.add(fact);
-  const events = log.finish([[id(2), 10, 5, 7], [id(29), 1, 1, null]]);
+  const events = log.finish([
+    [id(2), 10, 5, 7],
+    [id(29), 1, 1, null],
+  ]);
   const end = events.factsOf(id(2))[2];
   expect(events.treeAt(end).totals()).toMatchObject({ input: 0, calls: 0 });
   expect(events.treeAt(end + 1).totals()).toMatchObject({ input: 10, cost: 7 });

@@ -1,7 +1,7 @@
 // A trace's own events as a film: the tree as it was after any number of them.
 //
-// Facts are told in the order of their time. Every so many of them the tree is kept (a key frame), so
-// that going anywhere costs one copy of its columns and a few thousand facts.
+// Facts are told in the order of their time. Every so many of them the tree is kept (a key frame),
+// so that going anywhere costs one copy of its columns and a few thousand facts.
 
 import type { Detail } from "./detail";
 import { NONE, Tree } from "./tree";
@@ -53,7 +53,11 @@ export class FactLog {
     const producers = [...this.producers.values()].filter((p) => heard.has(p.producer_id));
     const known = new Set(this.facts.map((fact) => `${fact.producerId} ${fact.seq}`));
     const fates = producers.flatMap(fateOf).filter((f) => !known.has(`${f.producerId} ${f.seq}`));
-    const names = producers.map(({ producer_id, service, named }) => ({ producer_id, service, named }));
+    const names = producers.map(({ producer_id, service, named }) => ({
+      producer_id,
+      service,
+      named,
+    }));
     return new TraceEvents(this.traceId, [...this.facts, ...fates], names, usage, this.isFull);
   }
 }

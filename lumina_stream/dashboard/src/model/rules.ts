@@ -1,5 +1,5 @@
-// How starts, ends and names of spans, and fates of producers, make a tree: whatever their order, the
-// greatest stamp (time, producer, seq) wins. The rules are those of model/tree.py.
+// How starts, ends and names of spans, and fates of producers, make a tree: whatever their order,
+// the greatest stamp (time, producer, seq) wins. The rules are those of model/tree.py.
 
 import { NONE } from "./columns";
 import { Producer } from "./producers";
@@ -53,7 +53,8 @@ export abstract class Rules extends Sums {
   protected maxSpans = MOST_SPANS;
   protected isBased = false;
   protected slack = 0;
-  // ns since the base, of those at a known time: the first start, the last end, the last sign of life.
+  // ns since the base, of those at a known time: the first start, the last end, the last sign of
+  // life.
   protected firstStart = Infinity;
   protected lastEnd = -Infinity;
   protected lastSign = -Infinity;
@@ -276,7 +277,10 @@ export abstract class Rules extends Sums {
     const start = this.producerOf[i];
     if (known !== undefined) {
       if (!this.isLater(time, by, seq, known.time, known.by, known.seq)) return;
-    } else if (start !== NONE && !this.isLater(time, by, seq, this.start[i], start, this.startSeq[i])) {
+    } else if (
+      start !== NONE &&
+      !this.isLater(time, by, seq, this.start[i], start, this.startSeq[i])
+    ) {
       return;
     }
     this.named.set(i, { time, by, seq });
@@ -321,7 +325,8 @@ export abstract class Rules extends Sums {
 
   // --- edges -----------------------------------------------------------------------------------
 
-  /** Hang a span that hangs nowhere where it says; the smallest id of a cycle is where it is cut. */
+  /** Hang a span that hangs nowhere where it says; the smallest id of a cycle is where it is
+   *  cut. */
   protected attach(i: number): void {
     const parent = this.declared[i];
     if (parent < 0) return this.link(i, NONE);
@@ -443,6 +448,8 @@ export abstract class Rules extends Sums {
     if (Math.abs(this.end[i] - time) > this.slack) return true;
     // OpenTelemetry has no word for `cancelled`: of one end, a copy may say less than the stream.
     const { producers } = this;
-    return this.status[i] !== status && producers[by].imported === producers[this.endBy[i]].imported;
+    return (
+      this.status[i] !== status && producers[by].imported === producers[this.endBy[i]].imported
+    );
   }
 }

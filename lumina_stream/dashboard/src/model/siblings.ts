@@ -25,7 +25,8 @@ export class Siblings extends Columns {
   compare(a: number, b: number): number {
     const startA = this.start[a];
     const startB = this.start[b];
-    // What has not started sorts as if at the epoch; as times are told from the base, that is -baseNs.
+    // What has not started sorts as if at the epoch; as times are told from the base, that is
+    // -baseNs.
     const keyA = startA === startA ? startA : -this.baseNs;
     const keyB = startB === startB ? startB : -this.baseNs;
     return keyA < keyB ? -1 : keyA > keyB ? 1 : this.ids.compare(a, b);

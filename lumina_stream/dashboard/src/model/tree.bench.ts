@@ -91,7 +91,14 @@ describe("100 starts into 200,000 spans", () => {
     for (let k = 0; k < 100; k++) {
       const time_ns = BASE_NS + 1000 * ++n;
       const parent_id = id(n % 1_000);
-      const start: Event = { type: "span_started", trace_id: TRACE, span_id: id(n), time_ns, name: "x", parent_id };
+      const start: Event = {
+        type: "span_started",
+        trace_id: TRACE,
+        span_id: id(n),
+        time_ns,
+        name: "x",
+        parent_id,
+      };
       tree.apply(start, "p", 4 * n);
     }
     tree.settle();

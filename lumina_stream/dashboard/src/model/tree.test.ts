@@ -32,7 +32,10 @@ function applied(tree: Tree, ...events: Event[]): Tree {
 }
 
 /** An outline of a span a line: [number, parent, start, end]. */
-function outlineOf(spans: [number, number, number, number | null][], more: Partial<OutlineFrame> = {}): OutlineFrame {
+function outlineOf(
+  spans: [number, number, number, number | null][],
+  more: Partial<OutlineFrame> = {},
+): OutlineFrame {
   return {
     type: "outline",
     offset: 1,
@@ -70,7 +73,8 @@ function summed(tree: Tree, top: number): number[] {
     errors += tree.state(i) === "error" ? 1 : 0;
     input += tree.input[i];
     cost += tree.cost[i] > 0 ? tree.cost[i] : 0;
-    for (let child = tree.firstChild[i]; child !== NONE; child = tree.nextSibling[child]) stack.push(child);
+    for (let child = tree.firstChild[i]; child !== NONE; child = tree.nextSibling[child])
+      stack.push(child);
   }
   return [spans, open, errors, input, cost];
 }
@@ -83,7 +87,10 @@ function sums(tree: Tree, i: number): number[] {
 test.each([
   ["a chain", (n: number) => (n === 0 ? null : n - 1)],
   ["a chain from its end", (n: number) => (n === 2_999 ? null : n + 1)],
-  ["a comb from its end", (n: number) => (n === 2_999 ? null : n === 2_998 ? 2_999 : n + (n % 2 ? 1 : 2))],
+  [
+    "a comb from its end",
+    (n: number) => (n === 2_999 ? null : n === 2_998 ? 2_999 : n + (n % 2 ? 1 : 2)),
+  ],
   ["a fan", (n: number) => (n === 0 ? null : 0)],
   ["a tree", (n: number) => (n === 0 ? null : Math.floor((n - 1) / 3))],
 ])("the sums of %s are right, whether they are kept up or added up anew", (_, parentOf) => {
@@ -101,7 +108,11 @@ test.each([
     tree.settle();
     for (let i = 0; i < count; i += 97) expect([i, sums(tree, i)]).toEqual([i, summed(tree, i)]);
     const whole = tree.totals();
-    expect([whole.spans, whole.open, whole.errors]).toEqual([count, tree.openCount, tree.errorCount]);
+    expect([whole.spans, whole.open, whole.errors]).toEqual([
+      count,
+      tree.openCount,
+      tree.errorCount,
+    ]);
     expect([whole.unpriced, whole.calls]).toEqual([25, 100]);
   }
 });
@@ -114,14 +125,20 @@ test("no price is none, and not nothing", () => {
   tree.setUsage([[id(2), 1, 1, 7]]);
   tree.settle();
   expect(tree.totals()).toMatchObject({ input: 6, cost: 7, unpriced: 1, calls: 2 });
-  tree.setUsage([[id(2), 0, 0, 0], [id(1), 0, 0, 0]]);
+  tree.setUsage([
+    [id(2), 0, 0, 0],
+    [id(1), 0, 0, 0],
+  ]);
   tree.settle();
   expect(tree.totals()).toMatchObject({ input: 0, cost: null, unpriced: 0, calls: 0 });
 });
 
 test("a span that moves takes along what is below it", () => {
   const tree = applied(new Tree(TRACE), start(0, null), start(1, 0), start(2, 1), start(3, 2));
-  tree.setUsage([[id(2), 5, 5, null], [id(3), 1, 1, 7]]);
+  tree.setUsage([
+    [id(2), 5, 5, null],
+    [id(3), 1, 1, 7],
+  ]);
   tree.settle();
   tree.apply(start(2, 0, 50), "p", 50);
   tree.settle();
@@ -170,7 +187,10 @@ test("a detail is whole once the relay has told of what was before", () => {
     offset: 1,
     trace_id: TRACE,
     span_id: id(0),
-    attributes: [["k", "old", [20, "p", 2], null], ["other", 1, [20, "p", 3], { other: "redacted" }]],
+    attributes: [
+      ["k", "old", [20, "p", 2], null],
+      ["other", 1, [20, "p", 3], { other: "redacted" }],
+    ],
     events: [{ time_ns: 30, producer_id: "p", seq: 4, name: "e" }],
     texts: [["output", 0, 31, "p", 5, "Hi"]],
     links: [{ trace_id: TRACE, span_id: id(1), attributes: {} }],
@@ -180,14 +200,28 @@ test("a detail is whole once the relay has told of what was before", () => {
   tree.restoreDetail(told);
   const detail = tree.detail(0);
   expect(detail?.complete).toBe(true);
-  expect([...(detail?.attributes ?? [])]).toEqual([["k", "new"], ["other", 1]]);
-  expect([...(detail?.marks ?? [])]).toEqual([["@name", "cut:9"], ["other", "redacted"]]);
-  expect([detail?.events.length, detail?.text("output"), detail?.links.length]).toEqual([1, "Hi", 1]);
+  expect([...(detail?.attributes ?? [])]).toEqual([
+    ["k", "new"],
+    ["other", 1],
+  ]);
+  expect([...(detail?.marks ?? [])]).toEqual([
+    ["@name", "cut:9"],
+    ["other", "redacted"],
+  ]);
+  expect([detail?.events.length, detail?.text("output"), detail?.links.length]).toEqual([
+    1,
+    "Hi",
+    1,
+  ]);
   // What is said again, as a fact or by the relay, changes nothing.
   const links = [{ trace_id: TRACE, span_id: id(1) }];
   tree.apply({ type: "span_updated", trace_id: TRACE, span_id: id(0), time_ns: 12, links }, "p", 1);
   tree.restoreDetail(told);
-  expect([detail?.events.length, detail?.text("output"), detail?.links.length]).toEqual([1, "Hi", 1]);
+  expect([detail?.events.length, detail?.text("output"), detail?.links.length]).toEqual([
+    1,
+    "Hi",
+    1,
+  ]);
 });
 
 test("a fact that a double has rounded is the one that an outline has exactly", () => {
@@ -197,20 +231,36 @@ test("a fact that a double has rounded is the one that an outline has exactly", 
   tree.apply(start(0, null, base_ns + 1_024), "p", 1); // the same fact again
   tree.apply(start(0, null, base_ns + 1_024, "copy"), "+otlp-x", 9); // a copy of it, rounded
   tree.apply(end(0, base_ns + 3_072), "+otlp-x", 10);
-  expect([tree.conflicts[0], tree.start[0], tree.name(0), tree.producers[tree.producerOf[0]].id]).toEqual([
-    0, 1_000, "span", "p",
-  ]);
+  expect([
+    tree.conflicts[0],
+    tree.start[0],
+    tree.name(0),
+    tree.producers[tree.producerOf[0]].id,
+  ]).toEqual([0, 1_000, "span", "p"]);
   tree.apply(start(0, null, base_ns + 2_048, "later"), "p", 7);
   expect([tree.conflicts[0], tree.name(0)]).toEqual([2, "later"]);
 });
 
 test("while an outline comes the tree says how much is missing, and parents may come in later pieces", () => {
   const tree = new Tree(TRACE);
-  const all = outlineOf([[0, 3, 1, null], [1, 0, 2, 5], [2, 3, 3, 4], [3, -1, 0, null]]);
+  const all = outlineOf([
+    [0, 3, 1, null],
+    [1, 0, 2, 5],
+    [2, 3, 3, 4],
+    [3, -1, 0, null],
+  ]);
   const piece = (from: number, to: number, done: boolean): OutlineFrame => {
     const cut = Object.entries(all).map(([key, value]) => [
       key,
-      key === "strings" ? (from === 0 ? value : []) : key === "ids" ? all.ids.slice(16 * from, 16 * to) : Array.isArray(value) ? value.slice(from, to) : value,
+      key === "strings"
+        ? from === 0
+          ? value
+          : []
+        : key === "ids"
+          ? all.ids.slice(16 * from, 16 * to)
+          : Array.isArray(value)
+            ? value.slice(from, to)
+            : value,
     ]);
     return { ...(Object.fromEntries(cut) as OutlineFrame), producers: [], at: from, done };
   };
@@ -224,14 +274,32 @@ test("while an outline comes the tree says how much is missing, and parents may 
   tree.settle();
   expect([tree.total, tree.count, tree.rootCount]).toEqual([4, 4, 1]);
   const root = tree.firstRoot;
-  expect([tree.id(root), tree.childCount[root], sums(tree, root)]).toEqual([id(3), 2, summed(tree, root)]);
+  expect([tree.id(root), tree.childCount[root], sums(tree, root)]).toEqual([
+    id(3),
+    2,
+    summed(tree, root),
+  ]);
   expect(tree.parentId(tree.find(id(0)))).toBe(id(3));
 });
 
 test("an outline that breaks off begins again and ends as it should", () => {
   const tree = new Tree(TRACE);
-  tree.restoreOutline(outlineOf([[0, -1, 1, null], [1, 0, 2, null]], { total: 3, done: false }));
-  tree.restoreOutline(outlineOf([[0, -1, 1, 9], [1, 0, 2, null], [2, 1, 3, 4]]));
+  tree.restoreOutline(
+    outlineOf(
+      [
+        [0, -1, 1, null],
+        [1, 0, 2, null],
+      ],
+      { total: 3, done: false },
+    ),
+  );
+  tree.restoreOutline(
+    outlineOf([
+      [0, -1, 1, 9],
+      [1, 0, 2, null],
+      [2, 1, 3, 4],
+    ]),
+  );
   tree.settle();
   expect([tree.count, tree.total, tree.openCount, tree.conflicts[0]]).toEqual([3, 3, 1, 0]);
   expect(sums(tree, 0)).toEqual(summed(tree, 0));
@@ -246,7 +314,13 @@ test("an outline that does not know the parent contradicts nobody who does", () 
 
 test("an outline of more spans than there is room for ends all the same", () => {
   const tree = new Tree(TRACE, { maxSpans: 2 });
-  tree.restoreOutline(outlineOf([[0, -1, 1, null], [1, 0, 2, 3], [2, 0, 3, 4]]));
+  tree.restoreOutline(
+    outlineOf([
+      [0, -1, 1, null],
+      [1, 0, 2, 3],
+      [2, 0, 3, 4],
+    ]),
+  );
   tree.settle();
   expect([tree.count, tree.total, tree.truncated]).toEqual([2, 2, { spans: 1 }]);
   expect(sums(tree, 0)).toEqual(summed(tree, 0));
@@ -256,7 +330,11 @@ test("a producer is called what its batches say until it says so itself", () => 
   const tree = applied(new Tree(TRACE), start(0, null));
   tree.heardFrom("p", "from the batch");
   expect(tree.service(0)).toBe("from the batch");
-  tree.apply({ type: "producer_started", time_ns: 1, subject_id: "p", service: "its own" }, "relay", 1);
+  tree.apply(
+    { type: "producer_started", time_ns: 1, subject_id: "p", service: "its own" },
+    "relay",
+    1,
+  );
   tree.heardFrom("p", "from the batch");
   expect(tree.service(0)).toBe("its own");
 });
@@ -266,11 +344,25 @@ test("a copy goes its own way", () => {
   const copy = tree.clone();
   copy.apply(end(1, 9, "error"), "p", 10);
   copy.apply(start(3, 1), "p", 11);
-  copy.apply({ type: "producer_lost", time_ns: 20, subject_id: "p", last_seq: 9, last_seen_ns: 15 }, "relay", 1);
+  copy.apply(
+    { type: "producer_lost", time_ns: 20, subject_id: "p", last_seq: 9, last_seen_ns: 15 },
+    "relay",
+    1,
+  );
   copy.settle();
   tree.settle();
-  expect([tree.count, tree.openCount, tree.state(1), tree.totals().errors]).toEqual([3, 3, "running", 0]);
-  expect([copy.count, copy.openCount, copy.state(1), copy.state(0)]).toEqual([4, 0, "error", "interrupted"]);
+  expect([tree.count, tree.openCount, tree.state(1), tree.totals().errors]).toEqual([
+    3,
+    3,
+    "running",
+    0,
+  ]);
+  expect([copy.count, copy.openCount, copy.state(1), copy.state(0)]).toEqual([
+    4,
+    0,
+    "error",
+    "interrupted",
+  ]);
   expect([copy.totals().errors, copy.find(id(3)), tree.find(id(3))]).toEqual([1, 3, NONE]);
   tree.apply(start(3, 2), "p", 11);
   tree.settle();
@@ -283,7 +375,11 @@ test("a version says that something changed, a shape that rows did", () => {
   tree.apply(attribute(0, "k", 1), "p", 8);
   expect(tree.version).toBeGreaterThan(before[0]);
   expect(tree.shape).toBe(before[1]);
-  tree.apply({ type: "span_updated", trace_id: TRACE, span_id: id(0), time_ns: 9, name: "new" }, "p", 9);
+  tree.apply(
+    { type: "span_updated", trace_id: TRACE, span_id: id(0), time_ns: 9, name: "new" },
+    "p",
+    9,
+  );
   expect(tree.shape).toBeGreaterThan(before[1]);
   const named = tree.shape;
   tree.apply(start(1, 0), "p", 10);
@@ -292,6 +388,15 @@ test("a version says that something changed, a shape that rows did", () => {
 
 test("what is no span id makes no span", () => {
   const tree = new Tree(TRACE);
-  tree.apply({ type: "span_started", trace_id: TRACE, span_id: "<b>", time_ns: 1, name: "" }, "p", 1);
-  expect([tree.count, tree.root, tree.traceState, tree.finished]).toEqual([0, NONE, "missing", false]);
+  tree.apply(
+    { type: "span_started", trace_id: TRACE, span_id: "<b>", time_ns: 1, name: "" },
+    "p",
+    1,
+  );
+  expect([tree.count, tree.root, tree.traceState, tree.finished]).toEqual([
+    0,
+    NONE,
+    "missing",
+    false,
+  ]);
 });

@@ -1,11 +1,11 @@
 // The tree of one trace, built from facts in any order. The rules are those of model/tree.py, and
 // the shared fixtures hold the two together. It reads no clock.
 //
-// One trace as columns: a span is its number (0 to count - 1), which stays while the tree lives. The
-// columns are replaced when they grow: read `tree.start[i]`, never keep the array.
+// One trace as columns: a span is its number (0 to count - 1), which stays while the tree lives.
+// The columns are replaced when they grow: read `tree.start[i]`, never keep the array.
 
 import { NONE } from "./columns";
-import { Detail } from "./detail";
+import { Detail, lengthOf, marksOf } from "./detail";
 import type { Change, Stamp } from "./detail";
 import { Outlined } from "./outline";
 import { MOST_SPANS } from "./rules";
@@ -256,7 +256,8 @@ export class Tree extends Outlined {
         const { key, value, marks = null } = event;
         const detail = this.kept(i);
         const stamp = this.stamp(time, by, seq);
-        if (detail !== undefined) this.noted(detail.setValue(key, value, stamp, marks), "attributes", value);
+        if (detail !== undefined)
+          this.noted(detail.setValue(key, value, stamp, marks), "attributes", value);
         return this.sign(i, time);
       }
       case "attributes_set": {
@@ -408,7 +409,8 @@ export class Tree extends Outlined {
     const { channel, index, text } = event;
     const detail = this.kept(i);
     const stamp = this.stamp(time, by, seq);
-    if (detail !== undefined) this.noted(detail.addPiece(channel, index, text, stamp), "text", text);
+    if (detail !== undefined)
+      this.noted(detail.addPiece(channel, index, text, stamp), "text", text);
     this.sign(i, time);
   }
 
@@ -438,7 +440,12 @@ export class Tree extends Outlined {
     return detail;
   }
 
-  private setValues(i: number, values: Attributes, marks: Marks | null | undefined, stamp: Stamp): void {
+  private setValues(
+    i: number,
+    values: Attributes,
+    marks: Marks | null | undefined,
+    stamp: Stamp,
+  ): void {
     const detail = this.kept(i);
     if (marks) detail?.addMarks(marks, stamp);
     for (const key in values) {
@@ -490,22 +497,4 @@ export class Tree extends Outlined {
     }
     return best === NONE ? least : best;
   }
-}
-
-/** Roughly how many characters a value is, and a hundred for what holds it. */
-function lengthOf(value: unknown): number {
-  if (typeof value === "string") return 100 + value.length;
-  if (typeof value !== "object" || value === null) return 100;
-  let length = 100;
-  for (const inner of Object.values(value)) length += lengthOf(inner);
-  return length;
-}
-
-/** What was done to one attribute's value and the values in it. */
-function marksOf(key: string, marks: Marks | null | undefined): Marks | null {
-  if (!marks) return null;
-  const own = Object.entries(marks).filter(
-    ([path]) => path === key || path.startsWith(`${key}.`) || path.startsWith(`${key}[`),
-  );
-  return own.length ? Object.fromEntries(own) : null;
 }

@@ -170,7 +170,7 @@ export abstract class Sums extends Siblings {
     for (let i = 0; i < count; i++) {
       // Up from each span that waits for no child any more.
       if (this.childCount[i] !== 0) continue;
-      for (let step = i; ; ) {
+      for (let step = i; ;) {
         const above = parent[step];
         if (above === NONE) break;
         this.addTo(above, step);
@@ -206,7 +206,8 @@ export abstract class Sums extends Siblings {
   }
 }
 
-/** Whether a share is of a call that counts: another span may speak of the same one, with 0 here. */
+/** Whether a share is of a call that counts: another span may speak of the same one, with 0
+ *  here. */
 function isCounted(input: number, output: number, cost: number): boolean {
   return cost !== cost || input > 0 || output > 0;
 }

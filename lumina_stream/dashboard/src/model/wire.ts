@@ -1,8 +1,8 @@
 // What travels between the relay and the page, as it is in JSON (docs/protocol.md). Types only.
 //
 // Attribute values stay as JSON has them: what JSON cannot carry exactly is a tagged string
-// (`!int 9007199254740993`), which whoever shows it reads. Times are nanoseconds: absolute ones lose
-// up to 128 ns in a double, ones relative to a trace's `base_ns` are exact.
+// (`!int 9007199254740993`), which whoever shows it reads. Times are nanoseconds: absolute ones
+// lose up to 128 ns in a double, ones relative to a trace's `base_ns` are exact.
 
 export type Attributes = Readonly<Record<string, unknown>>;
 export type Marks = Readonly<Record<string, string>>;

@@ -40,7 +40,11 @@ test("who is not known is asked for a token, until it is right", async () => {
   expect([await login("guess"), needsToken.get()]).toEqual([false, true]);
   page.answers.set("v1/session", { status: 204, body: null });
   expect([await login("right"), needsToken.get()]).toEqual([true, false]);
-  expect(page.asked.at(-1)).toEqual({ path: "v1/session", method: "POST", body: '{"token":"right"}' });
+  expect(page.asked.at(-1)).toEqual({
+    path: "v1/session",
+    method: "POST",
+    body: '{"token":"right"}',
+  });
   await logout();
   expect([page.asked.at(-1)?.method, needsToken.get()]).toEqual(["DELETE", true]);
 });

@@ -14,7 +14,8 @@ export class ApiError extends Error {
   }
 }
 
-/** The JSON at an address below the page's own. Throws `ApiError`, with status 0 where none answered. */
+/** The JSON at an address below the page's own. Throws `ApiError`, with status 0 where none
+ *  answered. */
 export async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
   const response = await ask(path, { signal: signal ?? null });
   return (await response.json()) as T;

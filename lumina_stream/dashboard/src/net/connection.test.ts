@@ -23,12 +23,21 @@ function work(most = Infinity): void {
   }
 }
 
-const SUBSCRIBED = { type: "subscribed", recovered: false, epoch: "e", offset: 5, relay_ns: 2 ** 60 };
+const SUBSCRIBED = {
+  type: "subscribed",
+  recovered: false,
+  epoch: "e",
+  offset: 5,
+  relay_ns: 2 ** 60,
+};
 const DONE = { type: "snapshot", offset: 5, done: true };
 
 let updates: Update[] = [];
 let drained = 0;
-const taker = { take: (update: Update) => void updates.push(update), drained: () => void drained++ };
+const taker = {
+  take: (update: Update) => void updates.push(update),
+  drained: () => void drained++,
+};
 const open: Connection[] = [];
 
 function connect(): Connection {
@@ -60,7 +69,10 @@ afterEach(() => {
 test("it subscribes beside the page, in the protocol's JSON, and is live once the relay answers", () => {
   const connection = connect();
   const socket = FakeSocket.latest;
-  expect([socket.address, socket.protocol]).toEqual(["wss://host.example/below/v1/tail", "lumina.v1.json"]);
+  expect([socket.address, socket.protocol]).toEqual([
+    "wss://host.example/below/v1/tail",
+    "lumina.v1.json",
+  ]);
   expect(socket.sent).toEqual([]);
   socket.open();
   expect(socket.subscribed).toEqual({ type: "subscribe", view: "events" });
@@ -97,7 +109,9 @@ test("it comes back by itself, from the cursor, sooner at first and never later 
   FakeSocket.latest.say({ ...SUBSCRIBED, recovered: true, offset: 9 }, batch(9, 3));
   work();
   expect(connection.status.get()).toBe("live");
-  const facts = updates.flatMap((u) => (u.type === "facts" ? u.facts.map(([offset]) => offset) : []));
+  const facts = updates.flatMap((u) =>
+    u.type === "facts" ? u.facts.map(([offset]) => offset) : [],
+  );
   expect(facts).toEqual([6, 7, 8, 9, 10, 11]);
   // From here on it begins again with the shortest wait.
   FakeSocket.latest.end();
@@ -182,7 +196,9 @@ test("a refusal is said and not tried against", async () => {
   await settle();
   vi.advanceTimersByTime(60_000);
   expect([connection.status.get(), connection.refusal.get(), FakeSocket.all.length]).toEqual([
-    "refused", "no such view", 1,
+    "refused",
+    "no such view",
+    1,
   ]);
 });
 
@@ -214,7 +230,12 @@ test("once closed it is quiet, and leaves nothing behind", async () => {
   const socket = FakeSocket.latest.open().say(SUBSCRIBED, batch(6));
   connection.close();
   work();
-  expect([updates, socket.isClosed, page.listenerCount, vi.getTimerCount()]).toEqual([[], true, 0, 0]);
+  expect([updates, socket.isClosed, page.listenerCount, vi.getTimerCount()]).toEqual([
+    [],
+    true,
+    0,
+    0,
+  ]);
   socket.end();
   await settle();
   vi.advanceTimersByTime(60_000);

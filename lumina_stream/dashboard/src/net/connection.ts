@@ -1,4 +1,5 @@
-// A WebSocket that comes back by itself: it moves messages, and decides nothing that the session does.
+// A WebSocket that comes back by itself: it moves messages, and decides nothing that the session
+// does.
 //
 // What comes in is taken in piece by piece between frames (`slices`), in order.
 
@@ -105,7 +106,8 @@ export class Connection {
     };
   }
 
-  /** Let go of the socket, and of what it brought and was not taken in: the cursor stands before it. */
+  /** Let go of the socket, and of what it brought and was not taken in: the cursor stands before
+   *  it. */
   private drop(): void {
     const { socket } = this;
     this.socket = null;
@@ -122,7 +124,8 @@ export class Connection {
   private async lost(wasOpen: boolean, code: number, reason: string): Promise<void> {
     if (this.isClosed || this.status.get() === "refused") return;
     this.socket = null;
-    if (wasOpen && (code === 1002 || code === 1008)) return this.refuse(reason || "The relay refuses.");
+    if (wasOpen && (code === 1002 || code === 1008))
+      return this.refuse(reason || "The relay refuses.");
     if (this.status.get() !== "loading" || this.attempts > 0) this.status.set("reconnecting");
     if (!wasOpen && (await isTokenMissing())) {
       if (!this.isClosed) this.refuse("The relay wants a token.");

@@ -1,4 +1,5 @@
-// A browser for the tests of this folder: sockets, answers and frames that a test hands out by hand.
+// A browser for the tests of this folder: sockets, answers and frames that a test hands out by
+// hand.
 
 import { vi } from "vitest";
 
@@ -86,7 +87,9 @@ export function installBrowser(): void {
   };
   const removeEventListener = (name: string, listener: () => void) =>
     void listeners.get(name)?.delete(listener);
-  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval", "performance", "Date"] });
+  vi.useFakeTimers({
+    toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval", "performance", "Date"],
+  });
   vi.stubGlobal("WebSocket", FakeSocket);
   vi.stubGlobal("addEventListener", addEventListener);
   vi.stubGlobal("removeEventListener", removeEventListener);

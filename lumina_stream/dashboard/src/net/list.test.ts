@@ -10,15 +10,25 @@ vi.mock("./slices", () => ({
   },
   workNoMore: () => undefined,
 }));
-vi.mock("../state/frames", () => ({ paintSoon: (paint: () => void) => void page.paints.push(paint) }));
+vi.mock("../state/frames", () => ({
+  paintSoon: (paint: () => void) => void page.paints.push(paint),
+}));
 
 const BASE = 2 ** 60;
 const SUBSCRIBED = { type: "subscribed", recovered: false, epoch: "e", offset: 5, relay_ns: BASE };
 
 function summary(n: number, more: Partial<TraceSummary> = {}): TraceSummary {
   return {
-    trace_id: String(n).padStart(32, "0"), name: `t${n}`, service: "s", state: "ok", start_ns: BASE + 1024 * n,
-    duration_ns: 1, spans: 1, open: 0, errors: 0, ...more,
+    trace_id: String(n).padStart(32, "0"),
+    name: `t${n}`,
+    service: "s",
+    state: "ok",
+    start_ns: BASE + 1024 * n,
+    duration_ns: 1,
+    spans: 1,
+    open: 0,
+    errors: 0,
+    ...more,
   };
 }
 
@@ -49,7 +59,11 @@ afterEach(() => {
 });
 
 test("it asks for summaries of what the filter selects, and for all that runs", () => {
-  expect(sockets.traces.subscribed).toEqual({ type: "subscribe", view: "traces", filter: { service: "s" } });
+  expect(sockets.traces.subscribed).toEqual({
+    type: "subscribe",
+    view: "traces",
+    filter: { service: "s" },
+  });
   expect(sockets.running.subscribed).toEqual({ type: "subscribe", view: "running" });
   expect(list.nowNs()).toBe(0);
   sockets.running.say(SUBSCRIBED);
@@ -63,7 +77,11 @@ test("newest first, replaced as they change, once a frame", () => {
   expect(list.status.get()).toBe("loading");
   page.paint();
   expect([shown(), changes, list.status.get()]).toEqual([["t3", "t2", "t1"], 1, "live"]);
-  sockets.traces.say(traces(summary(2, { name: "renamed" })), { type: "removed", upto: 6, trace_ids: [summary(3).trace_id] });
+  sockets.traces.say(traces(summary(2, { name: "renamed" })), {
+    type: "removed",
+    upto: 6,
+    trace_ids: [summary(3).trace_id],
+  });
   page.paint();
   expect([shown(), changes]).toEqual([["renamed", "t1"], 2]);
 });
@@ -75,7 +93,15 @@ test("an empty list is live", () => {
 });
 
 test("what runs, and how many there are beside those that are listed", () => {
-  const span = { trace_id: "t", span_id: "s", name: "n", kind: null, service: "s", start_ns: 1, last_ns: 2 };
+  const span = {
+    trace_id: "t",
+    span_id: "s",
+    name: "n",
+    kind: null,
+    service: "s",
+    start_ns: 1,
+    last_ns: 2,
+  };
   sockets.running.say(SUBSCRIBED, { type: "running", upto: 5, spans: [span], total: 9 });
   expect(list.running.get()).toEqual({ spans: [span], total: 9 });
 });
@@ -113,7 +139,12 @@ test("another filter: the list before stays until the new one is there", async (
 });
 
 test("older ones come page by page, and what is known stays as it is", async () => {
-  sockets.traces.say(SUBSCRIBED, traces(...range(1_000, 1_400)), traces(...range(600, 1_000)), traces(...range(400, 600)));
+  sockets.traces.say(
+    SUBSCRIBED,
+    traces(...range(1_000, 1_400)),
+    traces(...range(600, 1_000)),
+    traces(...range(400, 600)),
+  );
   page.paint();
   expect([shown().length, list.hasMore.get()]).toEqual([1_000, true]);
   page.answers.set("v1/traces", {
@@ -125,19 +156,26 @@ test("older ones come page by page, and what is known stays as it is", async () 
   await first;
   page.paint();
   const asked = new URLSearchParams(page.asked.at(-1)?.path.split("?")[1]);
-  expect(Object.fromEntries(asked)).toEqual({ service: "s", limit: "200", until_ns: String(BASE + 1024 * 400 + 256) });
+  expect(Object.fromEntries(asked)).toEqual({
+    service: "s",
+    limit: "200",
+    until_ns: String(BASE + 1024 * 400 + 256),
+  });
   expect([shown().length, shown()[999], list.hasMore.get()]).toEqual([1_200, "t400", true]);
   page.answers.set("v1/traces", { status: 200, body: { traces: [summary(199)], next: null } });
   await list.more();
   page.paint();
-  expect(new URLSearchParams(page.asked.at(-1)?.path.split("?")[1]).get("until_ns")).toBe(String(BASE + 1024 * 200 + 256));
+  expect(new URLSearchParams(page.asked.at(-1)?.path.split("?")[1]).get("until_ns")).toBe(
+    String(BASE + 1024 * 200 + 256),
+  );
   expect([shown().at(-1), list.hasMore.get()]).toEqual(["t199", false]);
 });
 
 test("a page that has only what is known is followed by the next one", async () => {
   sockets.traces.say(SUBSCRIBED, traces(...range(0, 1_000)));
   page.answers.set("v1/traces?service=s&limit=200&until_ns=" + String(BASE + 256) + "&cursor=c1", {
-    status: 200, body: { traces: [summary(-1)], next: "c2" },
+    status: 200,
+    body: { traces: [summary(-1)], next: "c2" },
   });
   page.answers.set("v1/traces", { status: 200, body: { traces: range(0, 2), next: "c1" } });
   await list.more();
@@ -176,7 +214,10 @@ test("the relay is lost, and found again", async () => {
 
 test("closed, it leaves nothing behind", () => {
   list.close();
-  expect([sockets.traces.isClosed, sockets.running.isClosed, vi.getTimerCount(), page.listenerCount]).toEqual([
-    true, true, 0, 0,
-  ]);
+  expect([
+    sockets.traces.isClosed,
+    sockets.running.isClosed,
+    vi.getTimerCount(),
+    page.listenerCount,
+  ]).toEqual([true, true, 0, 0]);
 });

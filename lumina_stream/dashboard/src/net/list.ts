@@ -13,7 +13,8 @@ import type { LinkStatus, Taker } from "./connection";
 /** What the relay lists when the view begins; with fewer there are no older ones. */
 const FIRST_TRACES = 1_000;
 const PAGE = 200;
-/** Traces kept beside those that the person asked for: a tab that is open for a day keeps no more. */
+/** Traces kept beside those that the person asked for: a tab that is open for a day keeps no
+ *  more. */
 const KEPT = 2_000;
 const RATES_EVERY_MS = 2_000;
 const RATES_SINCE = "5m";
@@ -23,10 +24,14 @@ const ROUNDING_NS = 256;
 type Page = { traces: readonly TraceSummary[]; next: string | null };
 
 export class LiveList {
-  /** Newest first; those that match the filter. Until it says so first, those of the filter before. */
+  /** Newest first; those that match the filter. Until it says so first, those of the filter
+   *  before. */
   readonly traces = new Atom<readonly TraceSummary[]>([]);
   /** Of all traces, longest first; `total` counts those that are not listed, too. */
-  readonly running = new Atom<{ spans: readonly OpenSpan[]; total: number }>({ spans: [], total: 0 });
+  readonly running = new Atom<{ spans: readonly OpenSpan[]; total: number }>({
+    spans: [],
+    total: 0,
+  });
   /** Of the traces that match the filter and started in the last minutes. */
   readonly rates = new Atom<Rates | null>(null);
   readonly status = new Atom<LinkStatus>("loading");
@@ -117,7 +122,11 @@ export class LiveList {
         if (this.isListed) this.publishSoon();
       },
     };
-    const connection = new Connection({ type: "subscribe", view: "traces", filter }, taker, this.clock);
+    const connection = new Connection(
+      { type: "subscribe", view: "traces", filter },
+      taker,
+      this.clock,
+    );
     const show = () => {
       if (connection !== this.connection) return;
       const status = connection.status.get();

@@ -1,5 +1,5 @@
-// A consumer's session over any number of connections: pure, no sockets. It makes the decisions that
-// protocol/consumer.py makes: where to go on, what was had before, when a snapshot is whole.
+// A consumer's session over any number of connections: pure, no sockets. It makes the decisions
+// that protocol/consumer.py makes: where to go on, what was had before, when a snapshot is whole.
 
 import type {
   BatchFrame,
@@ -15,8 +15,8 @@ import type {
   UsageFrame,
 } from "../model/wire";
 
-/** The relay starts over: drop what there is. `skipped`: of what came before all is true, and merges
- *  with the snapshot that follows. */
+/** The relay starts over: drop what there is. `skipped`: of what came before all is true, and
+ *  merges with the snapshot that follows. */
 export type Restarted = { type: "restarted"; skipped: boolean };
 /** The connection goes on from the cursor: keep what there is. */
 export type Resumed = { type: "resumed" };

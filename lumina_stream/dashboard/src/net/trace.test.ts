@@ -10,7 +10,9 @@ vi.mock("./slices", () => ({
   },
   workNoMore: () => undefined,
 }));
-vi.mock("../state/frames", () => ({ paintSoon: (paint: () => void) => void page.paints.push(paint) }));
+vi.mock("../state/frames", () => ({
+  paintSoon: (paint: () => void) => void page.paints.push(paint),
+}));
 
 const TRACE = "1".repeat(32);
 const BASE = 2 ** 60;
@@ -20,20 +22,43 @@ const SUBSCRIBED = { type: "subscribed", recovered: false, epoch: "e", offset: 5
 
 function outline(ids: string[], more: object = {}): object {
   return {
-    type: "outline", offset: 5, trace_id: TRACE, base_ns: BASE, total: ids.length, at: 0,
-    strings: ["p", "root", "child"], producers: [], ids: ids.join(""),
-    parents: ids.map((_, n) => n - 1 && (n ? 0 : -1)), names: ids.map((_, n) => (n ? 2 : 1)),
-    kinds: ids.map(() => -1), starts: ids.map((_, n) => n), start_by: ids.map(() => 0),
-    start_seq: ids.map((_, n) => n + 1), ends: ids.map(() => null), end_by: ids.map(() => -1),
-    end_seq: ids.map(() => -1), statuses: ids.map(() => 0), lasts: ids.map((_, n) => n),
-    flags: ids.map(() => 0), done: true, ...more,
+    type: "outline",
+    offset: 5,
+    trace_id: TRACE,
+    base_ns: BASE,
+    total: ids.length,
+    at: 0,
+    strings: ["p", "root", "child"],
+    producers: [],
+    ids: ids.join(""),
+    parents: ids.map((_, n) => n - 1 && (n ? 0 : -1)),
+    names: ids.map((_, n) => (n ? 2 : 1)),
+    kinds: ids.map(() => -1),
+    starts: ids.map((_, n) => n),
+    start_by: ids.map(() => 0),
+    start_seq: ids.map((_, n) => n + 1),
+    ends: ids.map(() => null),
+    end_by: ids.map(() => -1),
+    end_seq: ids.map(() => -1),
+    statuses: ids.map(() => 0),
+    lasts: ids.map((_, n) => n),
+    flags: ids.map(() => 0),
+    done: true,
+    ...more,
   };
 }
 
 function facts(offset: number, ...events: object[]): object {
   return {
-    type: "batch", upto: offset + events.length - 1, producer_id: "p", service: "api",
-    facts: events.map((event, n) => [offset + n, offset + n, { trace_id: TRACE, time_ns: BASE + 1e6 * (offset + n), ...event }]),
+    type: "batch",
+    upto: offset + events.length - 1,
+    producer_id: "p",
+    service: "api",
+    facts: events.map((event, n) => [
+      offset + n,
+      offset + n,
+      { trace_id: TRACE, time_ns: BASE + 1e6 * (offset + n), ...event },
+    ]),
   };
 }
 
@@ -58,11 +83,21 @@ afterEach(() => {
 
 test("it asks for the outline, and shows how much of it is here", () => {
   const socket = FakeSocket.latest.open();
-  expect(socket.subscribed).toEqual({ type: "subscribe", view: "trace", filter: { trace_id: TRACE }, outline: true });
+  expect(socket.subscribed).toEqual({
+    type: "subscribe",
+    view: "trace",
+    filter: { trace_id: TRACE },
+    outline: true,
+  });
   socket.say(SUBSCRIBED, outline([A], { total: 4, done: false }));
   expect([live.status.get(), live.progress.get(), live.tree.count]).toEqual(["loading", 0.25, 1]);
   socket.say(outline([B, C], { total: 4, at: 1, strings: [], parents: [0, 0], names: [2, 2] }));
-  expect([live.status.get(), live.progress.get(), live.tree.count, live.offset]).toEqual(["live", 1, 3, 5]);
+  expect([live.status.get(), live.progress.get(), live.tree.count, live.offset]).toEqual([
+    "live",
+    1,
+    3,
+    5,
+  ]);
   expect(live.tree.name(2)).toBe("child");
 });
 
@@ -78,13 +113,22 @@ test("facts are applied and told of once a frame, however many come", () => {
   page.paint();
   page.paint();
   changes = 0;
-  socket.say(facts(6, START_C), facts(7, END_B), { type: "usage", upto: 7, trace_id: TRACE, usage: [[C, 3, 2, 9]] });
+  socket.say(facts(6, START_C), facts(7, END_B), {
+    type: "usage",
+    upto: 7,
+    trace_id: TRACE,
+    usage: [[C, 3, 2, 9]],
+  });
   expect(changes).toBe(1);
   page.paint();
   expect(changes).toBe(2);
   page.paint();
   expect([changes, page.paints.length]).toEqual([2, 0]);
-  expect([live.tree.count, live.tree.openCount, live.tree.service(live.tree.find(C))]).toEqual([3, 2, "api"]);
+  expect([live.tree.count, live.tree.openCount, live.tree.service(live.tree.find(C))]).toEqual([
+    3,
+    2,
+    "api",
+  ]);
   expect([live.tree.totals().cost, live.offset]).toEqual([9, 7]);
 });
 
@@ -101,8 +145,16 @@ test("what was skipped merges into the tree that is there; another log makes ano
   const socket = FakeSocket.latest.open().say(SUBSCRIBED, outline([A, B]));
   const tree = live.tree;
   socket.say({ type: "skip", from_offset: 5, to_offset: 90 }, outline([A, B, C], { offset: 90 }));
-  expect([live.tree === tree, tree.count, tree.conflicts[0], live.offset]).toEqual([true, 3, 0, 90]);
-  socket.say({ ...SUBSCRIBED, epoch: "other" }, outline([B], { total: 2, done: false, parents: [-1] }));
+  expect([live.tree === tree, tree.count, tree.conflicts[0], live.offset]).toEqual([
+    true,
+    3,
+    0,
+    90,
+  ]);
+  socket.say(
+    { ...SUBSCRIBED, epoch: "other" },
+    outline([B], { total: 2, done: false, parents: [-1] }),
+  );
   expect([live.tree === tree, live.progress.get()]).toEqual([true, 0.5]); // the old one is shown meanwhile
   socket.say(outline([C], { total: 2, at: 1, strings: [], parents: [0], names: [2] }));
   expect([live.tree === tree, live.tree.count, live.tree.find(A)]).toEqual([false, 2, -1]);
@@ -132,8 +184,15 @@ test("the open span's detail is loaded, kept up to date, and asked for again at 
   const detail = (totals: number) => ({
     status: 200,
     body: {
-      offset: 5, trace_id: TRACE, span_id: B, attributes: [["k", 1, [BASE, "p", 2], null]], events: [], texts: [],
-      links: [], error: null, totals: { spans: totals },
+      offset: 5,
+      trace_id: TRACE,
+      span_id: B,
+      attributes: [["k", 1, [BASE, "p", 2], null]],
+      events: [],
+      texts: [],
+      links: [],
+      error: null,
+      totals: { spans: totals },
     },
   });
   page.answers.set(`v1/traces/${TRACE}/spans/${B}`, detail(1));
@@ -146,7 +205,10 @@ test("the open span's detail is loaded, kept up to date, and asked for again at 
   expect(page.asked).toHaveLength(1);
   expect(live.tree.detail(b)).toMatchObject({ complete: true, totals: { spans: 1 } });
   socket.say(facts(6, { type: "attribute_set", span_id: B, key: "l", value: 2 }));
-  expect([...(live.tree.detail(b)?.attributes ?? [])]).toEqual([["k", 1], ["l", 2]]);
+  expect([...(live.tree.detail(b)?.attributes ?? [])]).toEqual([
+    ["k", 1],
+    ["l", 2],
+  ]);
   page.answers.set(`v1/traces/${TRACE}/spans/${B}`, detail(9));
   page.paint();
   socket.say(facts(7, END_B));
@@ -173,28 +235,48 @@ test("an answer for a span that is not open any more is not taken", async () => 
   live.open(0);
   live.open(1);
   await settle();
-  expect([live.tree.detail(0)?.failure, live.tree.detail(1)?.failure]).toEqual(["", "no such thing"]);
+  expect([live.tree.detail(0)?.failure, live.tree.detail(1)?.failure]).toEqual([
+    "",
+    "no such thing",
+  ]);
 });
 
 test("the whole log comes on a connection of its own, which is closed then", async () => {
   FakeSocket.latest.open().say(SUBSCRIBED, outline([A, B, C]), {
-    type: "usage", upto: 5, trace_id: TRACE, usage: [[B, 1, 1, 5]],
+    type: "usage",
+    upto: 5,
+    trace_id: TRACE,
+    usage: [[B, 1, 1, 5]],
   });
   const heard: number[] = [];
   const coming = live.events((count) => heard.push(count));
   await settle();
   const own = FakeSocket.latest.open();
-  expect(own.subscribed).toEqual({ type: "subscribe", view: "trace", filter: { trace_id: TRACE }, snapshot: false });
+  expect(own.subscribed).toEqual({
+    type: "subscribe",
+    view: "trace",
+    filter: { trace_id: TRACE },
+    snapshot: false,
+  });
   own.say(
     { ...SUBSCRIBED, offset: 0 },
-    { type: "snapshot", offset: 0, done: true, producers: [{ producer_id: "p", service: "api", named: [BASE, "r", 1] }] },
+    {
+      type: "snapshot",
+      offset: 0,
+      done: true,
+      producers: [{ producer_id: "p", service: "api", named: [BASE, "r", 1] }],
+    },
     facts(6, { type: "span_started", span_id: A, name: "root" }),
     facts(7, { type: "span_started", span_id: B, name: "child", parent_id: A }, END_B),
     { type: "progress", offset: 90, relay_ns: BASE },
   );
   const events = await coming;
   expect([heard, events.count, own.isClosed]).toEqual([[1, 3], 3, true]);
-  expect([events.treeAt(2).openCount, events.treeAt(3).openCount, events.treeAt(3).totals().cost]).toEqual([2, 1, 5]);
+  expect([
+    events.treeAt(2).openCount,
+    events.treeAt(3).openCount,
+    events.treeAt(3).totals().cost,
+  ]).toEqual([2, 1, 5]);
 });
 
 test("a replay that is left is not waited for", async () => {
@@ -209,5 +291,9 @@ test("a replay that is left is not waited for", async () => {
 
 test("closed, it leaves nothing behind", () => {
   live.close();
-  expect([FakeSocket.latest.isClosed, vi.getTimerCount(), page.listenerCount]).toEqual([true, 0, 0]);
+  expect([FakeSocket.latest.isClosed, vi.getTimerCount(), page.listenerCount]).toEqual([
+    true,
+    0,
+    0,
+  ]);
 });

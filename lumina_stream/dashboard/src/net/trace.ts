@@ -57,7 +57,8 @@ export class LiveTrace {
     return this.connection.refusal;
   }
 
-  /** The relay's wall clock as estimated here, ns; the trace's last sign of life while it is not known. */
+  /** The relay's wall clock as estimated here, ns; the trace's last sign of life while it is not
+   *  known. */
   nowNs(): number {
     return this.connection.nowNs() || this.tree.lastSeenNs;
   }
@@ -78,8 +79,8 @@ export class LiveTrace {
     if (id !== "") this.keep();
   }
 
-  /** The whole log of the trace as it is now, up to the first `REPLAY_FACTS` facts. `onProgress`: how
-   *  many are here. Throws an `ApiError`. */
+  /** The whole log of the trace as it is now, up to the first `REPLAY_FACTS` facts. `onProgress`:
+   *  how many are here. Throws an `ApiError`. */
   async events(onProgress?: (facts: number) => void, signal?: AbortSignal): Promise<TraceEvents> {
     const log = await readLog(this.traceId, onProgress, signal);
     const events = log.finish(this.tree.usage());
@@ -206,7 +207,8 @@ export class LiveTrace {
     if (i !== NONE) this.tree.dropDetail(i);
   }
 
-  /** Ask for what the relay has of the open span: now, and once more when it has ended, for the sums. */
+  /** Ask for what the relay has of the open span: now, and once more when it has ended, for the
+   *  sums. */
   private ask(): void {
     const span = this.opened;
     this.asked?.abort();
@@ -244,20 +246,23 @@ function readLog(
       then();
     };
     const abort = () => end(() => reject(signal?.reason));
-    const connection = new Connection({ type: "subscribe", ...subscription }, {
-      take(update) {
-        if (update.type === "restarted") log.clear();
-        else if (update.type === "facts") {
-          const { producerId, service } = update;
-          for (const [offset, seq, event] of update.facts) {
-            log.add({ offset, seq, event, producerId, service });
-          }
-          onProgress?.(log.count);
-          if (log.isFull) end(() => resolve(log));
-        } else if (update.type === "snapshot") log.restoreProducers(update.producers ?? []);
-        else if (update.type === "progress") end(() => resolve(log));
+    const connection = new Connection(
+      { type: "subscribe", ...subscription },
+      {
+        take(update) {
+          if (update.type === "restarted") log.clear();
+          else if (update.type === "facts") {
+            const { producerId, service } = update;
+            for (const [offset, seq, event] of update.facts) {
+              log.add({ offset, seq, event, producerId, service });
+            }
+            onProgress?.(log.count);
+            if (log.isFull) end(() => resolve(log));
+          } else if (update.type === "snapshot") log.restoreProducers(update.producers ?? []);
+          else if (update.type === "progress") end(() => resolve(log));
+        },
       },
-    });
+    );
     connection.status.watch(() => {
       const { refusal, status } = connection;
       if (status.get() === "refused") end(() => reject(new ApiError(0, refusal.get())));
