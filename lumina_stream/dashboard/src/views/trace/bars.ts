@@ -38,7 +38,7 @@ export function drawBars(
     if (fold === LOSS) drawLosses(pen, scale, y, frame.tree);
     else if (fold >= 0) isOpen = drawDensity(pen, scale, y, sight, frame, fold) || isOpen;
     else isOpen = drawSpan(pen, scale, y, sight, frame, rows.span[row]) || isOpen;
-    drawPath(pen, scale, y, sight, row);
+    drawPath(pen, scale, y, sight, frame, row);
   }
   return isOpen;
 }
@@ -175,13 +175,25 @@ function textColour(state: number): string {
 }
 
 /** Draw the stretches of the path that a row shows, and the steps to the rows of those after them. */
-function drawPath(pen: Pen, scale: Scale, y: number, sight: Sight, row: number): void {
+function drawPath(
+  pen: Pen,
+  scale: Scale,
+  y: number,
+  sight: Sight,
+  frame: Frame,
+  row: number,
+): void {
   const { path } = sight;
   const stretches = path && sight.stretchesOf(row);
   if (!path || !stretches) return;
   pen.fillStyle = palette().text;
   const line = y + ROW - 4;
-  const px = (at: number) => Math.max(-4, Math.min(scale.width + 4, Math.round(toPx(scale, at))));
+  // The way to what is open goes on: it is drawn up to now.
+  const end = frame.isOpen || sight.film.isOn ? frame.clock.now : Infinity;
+  const px = (at: number) => {
+    const x = Math.round(toPx(scale, Math.min(at, end)));
+    return Math.max(-4, Math.min(scale.width + 4, x));
+  };
   for (const k of stretches) {
     const from = px(path.from[k]);
     const to = px(path.to[k]);
