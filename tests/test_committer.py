@@ -13,6 +13,7 @@ from lumina_stream.model import codec
 from lumina_stream.model.events import Event, Fact
 from lumina_stream.protocol import frames
 from lumina_stream.protocol.consumer import ConsumerSession, Facts
+from lumina_stream.protocol.intake import Accepted
 from lumina_stream.protocol.producer import ProducerSession, Rewound, Throttled
 from lumina_stream.protocol.wire import BINARY
 from lumina_stream.relay import core
@@ -259,6 +260,29 @@ def test_a_full_disk_is_survived_without_loss(tmp_path: Path, monkeypatch, round
         assert rows[-1].last_seq == session.last_seq
         said = [type(f.event).__name__ for f in facts if f.producer_id != session.producer_id]
         assert said == ["ProducerStarted", "ProducerEnded"]
+        await relay.close()
+
+    asyncio.run(go())
+
+
+def test_who_asks_waits_for_what_is_stored(tmp_path: Path) -> None:
+    """A question is answered once all is applied that was stored before it, though the ack came first."""
+
+    async def go() -> None:
+        store = SqliteLog.open(tmp_path)
+        relay = core.Relay(store, tmp_path)
+        trace, span = new_trace(), new_span()
+        raw = codec.join_array([codec.encode(started(trace, span))])
+        stored: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        relay.accepted(Accepted("p", 1, 1, raw), stored.set_result)
+        assert await stored is None
+        asked = asyncio.create_task(relay.caught_up())
+        await asyncio.sleep(0)
+        assert not asked.done() and relay.projections.tree(trace) is None
+        relay.start()
+        await asked
+        assert relay.projections.tree(trace) is not None
+        await relay.caught_up()  # at once: there is nothing to wait for
         await relay.close()
 
     asyncio.run(go())

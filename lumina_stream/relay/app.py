@@ -101,6 +101,8 @@ class Guard:
                 self._refusals.note(denied.reason, scope["path"])
             await _refuse(denied, scope, receive, send)
             return
+        if scope["type"] == "http" and scope["method"] == "GET" and "/v1/" in scope["path"]:
+            await self._relay.caught_up()
         await self._app(scope, receive, send)
 
     def _denied(self, scope: Scope) -> Denied | None:

@@ -40,6 +40,9 @@ SLICE_S = 0.005
 """Longest time in which the loop applies and publishes before it looks at its sockets again."""
 REFUSED_PAUSE_S = 1.0
 """How long producers wait after the log refused: a full disk does not become empty faster."""
+CAUGHT_UP_S = 1.0
+"""Longest wait of a question for what was stored before it: under a load that the projections cannot
+follow it is answered as of then."""
 CHECKPOINT_S = 5.0
 """Between two checkpoints of the projections: what a start after a crash replays."""
 READINGS = 2
@@ -104,6 +107,7 @@ class Relay:
         self._unapplied: deque[tuple[int, Submission]] = deque()
         self._unapplied_bytes = 0
         self._work = asyncio.Event()
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._room = asyncio.Event()
         self._room.set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -149,6 +153,27 @@ class Relay:
     def lag(self) -> int:
         """Return how many stored events are not applied yet."""
         return self.store.next_offset - 1 - self.projections.offset
+
+    async def caught_up(self) -> None:
+        """Wait until what is stored by now is applied: who was told that it is stored finds it."""
+        stored = self.store.next_offset - 1
+        if self.projections.offset >= stored:
+            return
+        applied: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((stored, applied))
+        try:
+            async with asyncio.timeout(CAUGHT_UP_S):
+                await applied
+        except TimeoutError:
+            pass
+
+    def _tell_caught_up(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for stored, applied in waiting:
+            if self.projections.offset < stored and not applied.done():
+                self._waiting.append((stored, applied))
+            elif not applied.done():
+                applied.set_result(None)
 
     async def load_prices(self) -> None:
         """Wait until calls can be priced: beside the loop, which goes on meanwhile."""
@@ -319,9 +344,11 @@ class Relay:
             while self._unapplied:
                 self._apply_one()
                 if time.monotonic() > until:
+                    self._tell_caught_up()
                     self._measure()
                     await asyncio.sleep(0)
                     until = time.monotonic() + SLICE_S
+            self._tell_caught_up()
             self._measure()
 
     # --- in the background -------------------------------------------------------------------
