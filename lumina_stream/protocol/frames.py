@@ -271,10 +271,18 @@ class FactBatch(_Frame, tag="batch"):
     unstored: bool = False
 
 
+Bar: TypeAlias = tuple[int, int, str | None, str]
+"""A span in a trace's miniature: where it starts and how long it is (-1: it runs), in thousandths of
+
+`duration_ns`, or of the time to `last_ns` while that is None; its kind, and its state.
+"""
+
+
 class TraceSummary(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One line of a list of traces. `duration_ns` is None while it runs; `start_ns` 0 if unknown.
 
-    `cost_usd` is None where no call has a price; `unpriced` calls are not in it.
+    `cost_usd` is None where no call has a price; `unpriced` calls are not in it. `preview` is the
+    beginning of what the root was given, `bars` are some of the longest spans below it.
     """
 
     trace_id: str
@@ -298,6 +306,8 @@ class TraceSummary(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     unpriced: int = 0
     sessions: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
+    preview: str = ""
+    bars: tuple[Bar, ...] = ()
 
 
 class Summaries(_Frame, tag="traces"):

@@ -28,8 +28,8 @@ TICK_S = 0.1
 COVERED = 100_000
 """Traces that a channel remembers as covered; past it only the open ones are, and a late fact of
 another one costs its snapshot."""
-SUMMARIES_PER_FRAME = 400
-"""Some 300 bytes each, twice that in JSON."""
+SUMMARIES_PER_FRAME = 100
+"""Some 600 bytes each, twice that in JSON."""
 RUNNING = 200
 """Open spans listed in the view `running`; `total` counts the others."""
 FIRST_SUMMARIES = 1_000

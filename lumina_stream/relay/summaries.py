@@ -16,6 +16,7 @@ from lumina_stream.model.node import STATES
 from lumina_stream.model.rollup import cost_usd
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.protocol.frames import Filter, TraceSummary
+from lumina_stream.relay.glimpse import bars, preview
 
 PAGE = 50
 """Traces of a page that nobody sized: two screens of a list."""
@@ -115,6 +116,8 @@ def summarise(tree: TraceTree) -> TraceSummary:
         totals.unpriced,
         tuple(sorted(tree.labels.get("session", ()))),
         tuple(sorted(tree.labels.get("user", ()))),
+        preview(tree),
+        bars(tree, start_ns, last_ns if duration_ns is None else start_ns + duration_ns),
     )
 
 
