@@ -25,7 +25,7 @@ from lumina_stream.model.rollup import cost_usd
 from lumina_stream.protocol import frames
 from lumina_stream.relay import costs
 from lumina_stream.relay.costs import Adder, CallRow, CostQuery, parse_time
-from lumina_stream.relay.summaries import QueryError
+from lumina_stream.relay.selection import QueryError
 from lumina_stream.viewing.client import tail
 from lumina_stream.viewing.rows import cost_text
 from lumina_stream.viewing.text import dollars

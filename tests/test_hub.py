@@ -30,8 +30,9 @@ from lumina_stream.relay.hub import Hub
 from lumina_stream.relay.outline import CallUsage
 from lumina_stream.relay.publication import Publication
 from lumina_stream.relay.ring import Ring
+from lumina_stream.relay.selection import TracePage, TraceQuery, is_listed, is_selected
 from lumina_stream.relay.snapshots import snapshot, split
-from lumina_stream.relay.summaries import TracePage, TraceQuery, is_listed, is_selected, summarise
+from lumina_stream.relay.summaries import summarise
 
 A, B = "a" * 32, "b" * 32
 

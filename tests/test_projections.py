@@ -36,15 +36,9 @@ from lumina_stream.relay.admission import admit
 from lumina_stream.relay.log import Entry, Epoch
 from lumina_stream.relay.prices import PriceBook
 from lumina_stream.relay.projections import Applied, Projections
+from lumina_stream.relay.selection import COLUMNS, LARGEST_PAGE, QueryError, TraceQuery
 from lumina_stream.relay.sqlite_log import SqliteLog
-from lumina_stream.relay.summaries import (
-    COLUMNS,
-    LARGEST_PAGE,
-    QueryError,
-    TraceQuery,
-    length,
-    summarise,
-)
+from lumina_stream.relay.summaries import length, summarise
 
 RELAY = "relay-1"
 SECOND = 1_000_000_000

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import msgspec
 from starlette.datastructures import QueryParams
 
-from lumina_stream.relay.summaries import QueryError
+from lumina_stream.relay.selection import QueryError
 
 Query = TypeVar("Query", bound=msgspec.Struct)
 

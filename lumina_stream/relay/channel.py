@@ -17,8 +17,8 @@ from lumina_stream.protocol.wire import Wire
 from lumina_stream.relay.outline import CallUsage, outline, usage_frames
 from lumina_stream.relay.publication import Facts, Publication
 from lumina_stream.relay.ring import Ring
+from lumina_stream.relay.selection import TracePage, TraceQuery
 from lumina_stream.relay.snapshots import costs_of, snapshot
-from lumina_stream.relay.summaries import TracePage, TraceQuery
 
 if TYPE_CHECKING:
     from lumina_stream.relay.hub import Hub

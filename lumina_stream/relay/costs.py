@@ -20,7 +20,8 @@ from lumina_stream.model.rollup import call_of
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.model.usage import CALL_KEYS, LABELS, SPELLINGS, label, label_text, usd
 from lumina_stream.relay.prices import PriceBook
-from lumina_stream.relay.summaries import QueryError, bound
+from lumina_stream.relay.selection import QueryError
+from lumina_stream.relay.summaries import bound
 
 ALL_ROWS = 100
 """Calls of a trace that are all drawn again when it changes: what a span above them is marked with

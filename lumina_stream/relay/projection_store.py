@@ -24,9 +24,9 @@ from lumina_stream.model.producers import Producer, Stamp
 from lumina_stream.model.record import SpanRecord
 from lumina_stream.process import boot_id
 from lumina_stream.protocol.frames import TraceSummary
-from lumina_stream.relay import summaries
+from lumina_stream.relay import selection, summaries
 from lumina_stream.relay.costs import CallRow
-from lumina_stream.relay.summaries import TracePage, TraceQuery
+from lumina_stream.relay.selection import TracePage, TraceQuery
 
 FILE = "projections.db"
 APPLICATION_ID = 0x6C756D70  # "lump"
@@ -154,8 +154,8 @@ class ProjectionStore:
 
     def page(self, query: TraceQuery, now_ns: int) -> TracePage:
         """Return the traces that a query asks for; raises `QueryError`."""
-        condition, values = summaries.where(query, now_ns)
-        column, order = summaries.COLUMNS[query.sort], query.order
+        condition, values = selection.where(query, now_ns)
+        column, order = selection.COLUMNS[query.sort], query.order
         found: list[TraceSummary] = []
         rows = self._connection.execute(
             f"SELECT data FROM summaries WHERE {condition} "
@@ -164,11 +164,11 @@ class ProjectionStore:
         )
         for (data,) in rows:
             summary = _decode_summary(data)
-            if not summaries.is_listed(query, summary):
+            if not selection.is_listed(query, summary):
                 continue
             if len(found) == query.limit:
                 rows.close()
-                return TracePage(tuple(found), summaries.cursor_after(query, found[-1]))
+                return TracePage(tuple(found), selection.cursor_after(query, found[-1]))
             found.append(summary)
         return TracePage(tuple(found))
 

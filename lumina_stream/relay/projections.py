@@ -48,8 +48,8 @@ from lumina_stream.relay.read_back import (
     events_of,
 )
 from lumina_stream.relay.restoring import Restorer
+from lumina_stream.relay.selection import TracePage, TraceQuery, is_selected
 from lumina_stream.relay.settling import Settler
-from lumina_stream.relay.summaries import TracePage, TraceQuery, is_selected
 from lumina_stream.relay.visited import Reading, Visited
 
 SETTLE_TRACES = 1_000

@@ -18,7 +18,7 @@ from lumina_stream.model.ids import is_span_id, is_trace_id
 from lumina_stream.relay.asked import read_query
 from lumina_stream.relay.costs import CostQuery
 from lumina_stream.relay.metrics import metrics_text
-from lumina_stream.relay.summaries import QueryError, TraceQuery
+from lumina_stream.relay.selection import QueryError, TraceQuery
 
 if TYPE_CHECKING:
     from lumina_stream.relay.core import Relay
