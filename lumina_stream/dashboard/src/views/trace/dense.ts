@@ -6,7 +6,7 @@ import { densityColumns, figures } from "../../model/density";
 import type { Figures } from "../../model/density";
 import { count, duration } from "../../model/format";
 import { kindGroup } from "../../model/kinds";
-import { BAR, PAD, writeBeside } from "./canvas";
+import { BAR, PAD, grain, writeBeside } from "./canvas";
 import type { Pen } from "./canvas";
 import { palette } from "./palette";
 import type { Frame, Sight } from "./sight";
@@ -63,9 +63,17 @@ export function drawDensity(
   const { tree, clock } = frame;
   const colours = palette();
   const members = sight.rows.membersOf(fold);
-  const across = Math.ceil(scale.width);
+  // In device pixels: between columns of any other width there would be seams.
+  const size = grain();
+  const across = Math.ceil(scale.width / size);
   if (columns.length !== across) columns = new Int32Array(across);
-  const most = densityColumns(tree, members, clock, scale, columns);
+  const most = densityColumns(
+    tree,
+    members,
+    clock,
+    { ...scale, width: scale.width / size },
+    columns,
+  );
   const first = members.list[members.from];
   pen.fillStyle = colours.kinds[kindGroup(tree.kind(first))];
   let left = Infinity;
@@ -78,9 +86,9 @@ export function drawDensity(
     if (n === 0) continue;
     // The square root, so that one beside a hundred is still seen.
     const tall = Math.max(3, Math.round(BAR * Math.sqrt(n / most)));
-    pen.fillRect(from, y + PAD + BAR - tall, c - from, tall);
-    left = Math.min(left, from);
-    right = c;
+    pen.fillRect(from * size, y + PAD + BAR - tall, (c - from) * size, tall);
+    left = Math.min(left, from * size);
+    right = c * size;
   }
   const of = figuresOf(sight, frame, fold);
   const now = Math.round(toPx(scale, clock.now));

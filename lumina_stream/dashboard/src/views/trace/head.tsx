@@ -143,7 +143,9 @@ function Figure({
   isWide?: boolean;
 }) {
   return (
-    <div class={`trace-figure${isWide ? " is-wide" : ""}${isError ? " is-error" : ""}`}>
+    <div
+      class={`trace-figure${isHero ? " is-hero" : ""}${isWide ? " is-wide" : ""}${isError ? " is-error" : ""}`}
+    >
       <span class="secondary">{label}</span>
       <span class={isHero ? "trace-hero" : "trace-value"}>{children}</span>
     </div>

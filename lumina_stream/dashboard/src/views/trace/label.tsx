@@ -10,6 +10,8 @@ import type { Sight } from "./sight";
 
 /** What of a name is put into a row; all of it is in the panel. */
 const MOST_NAME = 400;
+/** A name that may not fit is said in full under the pointer. */
+const LONG_NAME = 24;
 
 /** Which columns there are, and what is true of the row in particular. */
 export type Columns = {
@@ -95,6 +97,7 @@ function Named({ sight, i, isCollapsed }: { sight: Sight; i: number; isCollapsed
       <span
         class={`label-text cut${state === ERROR ? " is-error" : ""}${name ? "" : " muted"}`}
         dir="auto"
+        title={name.length > LONG_NAME ? cut(name, MOST_NAME) : undefined}
       >
         {name ? cut(name, MOST_NAME) : state === MISSING ? `span ${tree.id(i)}` : "(no name)"}
       </span>

@@ -12,6 +12,7 @@ import { useConnection } from "../connection";
 import { Notice, Refused } from "../empty";
 import { listHref } from "../filter_box";
 import { SpanPanel } from "../panel/panel";
+import { cut } from "./canvas";
 import { FlameView } from "./flame";
 import { Head } from "./head";
 import { useKeyboard } from "./keyboard";
@@ -115,6 +116,7 @@ function Shown({ sight }: { sight: Sight }) {
           {view === "log" && <LogView sight={sight} />}
           {isTimed && <RangeBox sight={sight} />}
         </div>
+        {(view === "flame" || view === "merged") && <Selected sight={sight} />}
         <Panel sight={sight} />
       </div>
       <Replay sight={sight} />
@@ -153,6 +155,18 @@ function useMoment(sight: Sight, at: string | null): void {
     }
     isFirst.current = false;
   }, [sight, at]);
+}
+
+/** Which span the keys went to, for those who do not see the boxes. */
+function Selected({ sight }: { sight: Sight }) {
+  const selected = useAtom(sight.selected);
+  const i = selected === null ? NONE : sight.span;
+  const said = i === NONE ? "" : `${cut(sight.tree.name(i), 200)}, ${sight.tree.state(i)}`;
+  return (
+    <span class="visually-hidden" role="status">
+      {said}
+    </span>
+  );
 }
 
 /** How much of a large trace is here. */

@@ -7,7 +7,7 @@ import type { Scale } from "../../model/axis";
 import { KIND_GROUPS, KindGroups } from "../../model/kinds";
 import { Minimap } from "../../model/minimap";
 import { Paced } from "../../model/paced";
-import { penOf } from "./canvas";
+import { grain, penOf } from "./canvas";
 import type { Pen } from "./canvas";
 import { palette } from "./palette";
 import type { Frame, Sight } from "./sight";
@@ -43,15 +43,16 @@ export function Strip({ sight }: { sight: Sight }) {
       scale = { ...frame.whole, width };
       const { minimap, groups, paced } = held;
       const nowPx = frame.isOpen ? Math.floor(toPx(scale, frame.clock.now)) : 0;
-      const key = `${frame.tree.version} ${frame.tree.count} ${scale.from} ${scale.to} ${width} ${nowPx}`;
-      const isOther = frame.tree !== treeSeen || minimap.width !== width;
+      const key = `${frame.tree.version} ${frame.tree.count} ${scale.from} ${scale.to} ${width} ${grain()} ${nowPx}`;
+      const across = Math.max(1, Math.round(width / grain()));
+      const isOther = frame.tree !== treeSeen || minimap.width !== across;
       const isNew = paced.run(
         key,
         () => performance.now(),
         () => {
           treeSeen = frame.tree;
           frame.tree.settle();
-          minimap.build(frame.tree, groups, frame.clock, scale);
+          minimap.build(frame.tree, groups, frame.clock, { ...scale, width: across });
         },
         isOther,
       );
@@ -61,7 +62,7 @@ export function Strip({ sight }: { sight: Sight }) {
       if (isNew || look !== lookSeen) {
         lookSeen = look;
         const drawing = penOf(drawn, width, height);
-        if (drawing) drawColumns(drawing, width, height, minimap);
+        if (drawing) drawColumns(drawing, height, minimap);
       }
       pen.drawImage(drawn, 0, 0, width, height);
       const now = Math.round(toPx(scale, frame.clock.now));
@@ -166,10 +167,12 @@ export function Strip({ sight }: { sight: Sight }) {
   return <canvas ref={canvas} class="minimap" aria-hidden="true" />;
 }
 
-function drawColumns(pen: Pen, width: number, height: number, minimap: Minimap): void {
+/** Columns are device pixels: between any others there would be seams. */
+function drawColumns(pen: Pen, height: number, minimap: Minimap): void {
   const colours = palette();
+  const size = grain();
   pen.fillStyle = colours.background;
-  pen.fillRect(0, 0, width, height);
+  pen.fillRect(0, 0, minimap.width * size, height);
   const room = height - 8;
   // The square root, so that one span at work beside a hundred is still seen.
   const tall = (n: number) =>
@@ -187,9 +190,9 @@ function drawColumns(pen: Pen, width: number, height: number, minimap: Minimap):
       if (own === 0) continue;
       const from = tall(low);
       pen.fillRect(
-        start,
+        start * size,
         height - 2 - tall(low + own),
-        c - start,
+        (c - start) * size,
         Math.max(1, tall(low + own) - from),
       );
     }
@@ -197,11 +200,11 @@ function drawColumns(pen: Pen, width: number, height: number, minimap: Minimap):
   for (let c = 0; c < minimap.width; c++) {
     if (minimap.lost[c] > 0) {
       pen.fillStyle = colours.lost;
-      for (let y = 0; y < height; y += 5) pen.fillRect(c, y, 2, 3);
+      for (let y = 0; y < height; y += 5) pen.fillRect(c * size, y, 2, 3);
     }
     if (minimap.errors[c] > 0) {
       pen.fillStyle = colours.error;
-      pen.fillRect(c - 1, 0, 3, 5);
+      pen.fillRect(c * size - 1, 0, 3, 5);
     }
   }
 }
