@@ -33,9 +33,10 @@ from lumina_stream.model.tree import TraceTree
 from lumina_stream.protocol.frames import Filter
 from lumina_stream.relay import backlog, checkpoint, costs, held, projection_store, projections
 from lumina_stream.relay.admission import admit
+from lumina_stream.relay.following import Applied
 from lumina_stream.relay.log import Entry, Epoch
 from lumina_stream.relay.prices import PriceBook
-from lumina_stream.relay.projections import Applied, Projections
+from lumina_stream.relay.projections import Projections
 from lumina_stream.relay.selection import COLUMNS, LARGEST_PAGE, QueryError, TraceQuery
 from lumina_stream.relay.sqlite_log import SqliteLog
 from lumina_stream.relay.summaries import length, summarise

@@ -12,9 +12,7 @@ import heapq
 import time
 from collections.abc import (
     Callable,
-    Collection,
     Generator,
-    Iterable,
     Iterator,
     Sequence,
 )
@@ -24,39 +22,28 @@ from typing import Any, TypeAlias
 import apsw
 import msgspec
 
-from lumina_stream.model.events import Event, EventsLost, ProducerEvent
-from lumina_stream.model.ids import is_trace_id
-from lumina_stream.model.limits import KIB
+from lumina_stream.model.events import Event, ProducerEvent
 from lumina_stream.model.node import SpanNode, start_order
-from lumina_stream.model.producers import Stamp
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.protocol.frames import Filter, OpenSpan, TraceSummary
 from lumina_stream.relay import costs
 from lumina_stream.relay.backlog import Backlog
 from lumina_stream.relay.checkpoint import Checkpointer
 from lumina_stream.relay.costs import Adder, CostQuery
-from lumina_stream.relay.held import Held, Memory
+from lumina_stream.relay.following import Applied, Follower
+from lumina_stream.relay.held import Memory
 from lumina_stream.relay.log import Log
 from lumina_stream.relay.outline import CallUsage
 from lumina_stream.relay.prices import PriceBook
 from lumina_stream.relay.projection_store import CallPlace, ProjectionStore, StoreError
 from lumina_stream.relay.read_back import (
-    EVENT_BYTES,
-    EVENT_COST,
-    SPAN_EVENTS,
     encode_carried,
-    events_of,
 )
 from lumina_stream.relay.restoring import Restorer
 from lumina_stream.relay.selection import TracePage, TraceQuery, is_selected
 from lumina_stream.relay.settling import Settler
-from lumina_stream.relay.visited import Reading, Visited
+from lumina_stream.relay.visited import Reading
 
-SETTLE_TRACES = 1_000
-"""Changed traces after which they are looked at without being asked for, so that finished ones
-leave the memory under load too; some 10 ms of work."""
-REPLAY_BYTES = 128 * KIB
-"""Read at once by a replay: a few milliseconds of work between two signs of life of the relay."""
 CALLS_AT_ONCE = 500
 """Calls added up at once by a question for costs: about two milliseconds."""
 _PRODUCER_EVENTS = frozenset(ProducerEvent.__args__)
@@ -65,17 +52,6 @@ _PRODUCER_EVENTS = frozenset(ProducerEvent.__args__)
 TraceIds: TypeAlias = list[str]
 OpenSpans: TypeAlias = list[OpenSpan]
 # Named here, because `Projections.list` hides the type in the signatures beside it.
-
-
-class Applied(msgspec.Struct, frozen=True, gc=False):
-    """What a frame changed: touched span ids by trace, which traces were never seen before, and
-
-    the offset up to which everything is applied now.
-    """
-
-    touched: dict[str, Collection[str]]
-    new: tuple[str, ...]
-    offset: int
 
 
 class ProjectionStatistics(msgspec.Struct, frozen=True, gc=False):
@@ -110,8 +86,6 @@ class Projections:
         self._memory = Memory()
         self.forest = self._memory.forest
         """Open and recent traces."""
-        self.offset = store.offset
-        """Everything up to here is applied."""
         self._store = store
         self._log = log
         self._clock = clock
@@ -121,9 +95,9 @@ class Projections:
         self._settler = Settler(self._memory, backlog, book)
         self._restorer = Restorer(self._memory, store, backlog, log)
         self._checkpointer = Checkpointer(self._memory, store, backlog, self._settler, log)
-        self._visited = Visited()
-        self._known = store.count
-        self._lost = 0
+        self._visited = self._restorer.visited
+        self._follower = Follower(self._memory, backlog, self._settler, self._restorer, log)
+        self._follower.offset, self._follower.known = store.offset, store.count
 
     @classmethod
     def open(
@@ -152,9 +126,14 @@ class Projections:
             ProjectionStore.remove(folder)
             projections = cls(ProjectionStore.open(folder), log, clock, book)
         if projections.offset + 1 < log.first_offset:
-            projections._known += projections._restorer.load_carried()
-            projections.offset = log.first_offset - 1
+            projections._follower.known += projections._restorer.load_carried()
+            projections._follower.offset = log.first_offset - 1
         return projections
+
+    @property
+    def offset(self) -> int:
+        """Return the offset up to which everything is applied."""
+        return self._follower.offset
 
     # --- following the log -------------------------------------------------------------------
 
@@ -172,62 +151,14 @@ class Projections:
         Frames come in the order of the log; what was applied before is left out. `size` is the
         encoded length of the events, for the estimate of memory.
         """
-        if offset <= self.offset:
-            known = self.offset + 1 - offset
-            offset, first_seq, events = offset + known, first_seq + known, events[known:]
-        touched: dict[str, set[str]] = {}
-        new: list[str] = []
-        if self.forest.producers.get(producer_id) is None:
-            self._restorer.recall(self.forest.producers, producer_id)
-        here: dict[str, tuple[Callable[[Event, str, int], tuple[str, ...]], set[str]]] = {}
-        trace_id = ""
-        take: Callable[[Event, str, int], tuple[str, ...]] = _take_nothing
-        spans: set[str] = set()
-        frame: Sequence[Any] = (
-            events  # the sets of types below say more than the checker can follow
-        )
-        for seq, event in enumerate(frame, first_seq):
-            if type(event) in SPAN_EVENTS:
-                if event.trace_id != trace_id:
-                    trace_id = event.trace_id
-                    known_here = here.get(trace_id)
-                    if known_here is None:
-                        held = self._enter(trace_id, producer_id, new)
-                        known_here = here[trace_id] = (held.tree.apply, set())
-                    take, spans = known_here
-                found = take(event, producer_id, seq)
-                if found:
-                    spans.update(found)
-            elif type(event) in _PRODUCER_EVENTS:
-                at = offset + seq - first_seq
-                self._apply_producer_event(event, producer_id, seq, at, touched)
-        self.offset = max(self.offset, offset + len(events) - 1)
-        if here:
-            cost = ((size or EVENT_BYTES * len(events)) + EVENT_COST * len(events)) // len(here)
-            for trace_id, (_, spans) in here.items():
-                held = self._held[trace_id]
-                held.cost += cost
-                held.last_offset = self.offset
-                self._note(trace_id, held, spans, touched)
-        if len(self._memory.stale) >= SETTLE_TRACES:
-            self._settler.settle()
-        return Applied(touched, tuple(new), self.offset)  # pyright: ignore[reportArgumentType]
+        return self._follower.apply(offset, producer_id, first_seq, events, size=size)
 
     def replay(self) -> Iterator[int]:
         """Apply what the log has after `offset`; yield the offset now and then, so that the caller
 
         can go on serving. Raises `LogUnavailable` if the log cannot be read now.
         """
-        while True:
-            end = self._log.next_offset - 1
-            rows = self._log.read(self.offset, max_bytes=REPLAY_BYTES) if self.offset < end else []
-            for row in rows:
-                size = len(row.events)
-                self.apply(row.offset, row.producer_id, row.first_seq, events_of(row), size=size)
-            if not rows:
-                self.offset = max(self.offset, end)  # what is damaged up to there is not coming
-                return
-            yield self.offset
+        return self._follower.replay()
 
     # --- reading -----------------------------------------------------------------------------
 
@@ -365,11 +296,11 @@ class Projections:
         """Return the figures of now; `open_traces` and `recent_traces` as of the last look."""
         return ProjectionStatistics(
             offset=self.offset,
-            traces=self._known,
+            traces=self._follower.known,
             open_traces=len(self._memory.open),
             recent_traces=len(self._memory.recent),
             recent_bytes=self._memory.recent_bytes,
-            lost=self._lost,
+            lost=self._follower.lost,
             evicted=self._memory.evicted,
             read_back=self._restorer.read_back,
             incomplete=self._restorer.incomplete,
@@ -415,7 +346,7 @@ class Projections:
             self._memory.drop(trace_id)
             self._visited.drop(trace_id)
         self._backlog.forget(trace_ids)
-        self._known -= len(trace_ids)
+        self._follower.known -= len(trace_ids)
         return trace_ids
 
     def carry(self) -> bytes:
@@ -429,98 +360,8 @@ class Projections:
         self.checkpoint()
         self._store.close(clean=self._backlog.error is None)
 
-    # --- one frame ---------------------------------------------------------------------------
-
-    def _enter(self, trace_id: str, producer_id: str, new: TraceIds) -> Held:
-        """Return the trace, in memory; the whole of it, if it had left the memory."""
-        held = self._held.get(trace_id)
-        if held is None:
-            stored = self._backlog.line(trace_id)
-            if stored is None:
-                held = self._memory.add(trace_id)
-                held.tree.losses.update(self._backlog.losses(trace_id))
-                new.append(trace_id)
-                self._known += 1
-            else:
-                held = self._bring_back(trace_id, stored[1])
-        self.forest.join(trace_id, producer_id)
-        return held
-
-    def _bring_back(self, trace_id: str, last_offset: int) -> Held:
-        self._visited.drop(trace_id)
-        return self._restorer.bring_back(trace_id, last_offset, self.offset)
-
     def _seconds(self) -> float:
         return self._clock() / 1e9
-
-    def _note(
-        self, trace_id: str, held: Held, spans: Iterable[str], touched: dict[str, set[str]]
-    ) -> None:
-        """Note that a frame brought something for a trace, and what it touched there."""
-        self._settler.changed(trace_id, held)
-        if spans:
-            held.dirty.update(spans)
-            if trace_id in touched:
-                touched[trace_id].update(spans)
-            else:
-                touched[trace_id] = spans if isinstance(spans, set) else set(spans)
-
-    def _apply_producer_event(
-        self,
-        event: ProducerEvent,
-        producer_id: str,
-        seq: int,
-        offset: int,
-        touched: dict[str, set[str]],
-    ) -> None:
-        if isinstance(event, EventsLost):
-            self._apply_loss(event, (event.time_ns, producer_id, seq), offset, touched)
-            return
-        producers, subject_id = self.forest.producers, event.subject_id
-        if producers.get(subject_id) is None:
-            self._restorer.recall(producers, subject_id)
-        service = producers.service(subject_id)
-        changed = producers.apply(event, producer_id, seq)
-        self._backlog.next.producers.add(subject_id)
-        if changed is not None:
-            for trace_id in self._backlog.unfinished(subject_id):
-                stored = None if trace_id in self._held else self._backlog.line(trace_id)
-                if stored is not None:
-                    self._bring_back(trace_id, stored[1])
-            for change in self.forest.producer_changed(subject_id):
-                held = self._held[change.trace_id]
-                held.last_offset = offset
-                self._note(change.trace_id, held, change.span_ids, touched)
-        if producers.service(subject_id) != service:
-            for trace_id in self.forest.traces_of(subject_id):
-                self._note(trace_id, self._held[trace_id], (), touched)
-
-    def _apply_loss(
-        self, event: EventsLost, stamp: Stamp, offset: int, touched: dict[str, set[str]]
-    ) -> None:
-        self._lost += max(0, event.count)
-        for trace_id, count in event.by_trace.items():
-            if not is_trace_id(trace_id):
-                continue  # the sum of those that have no name there
-            loss = (count, event.reason, event.exact)
-            self._backlog.note_loss(trace_id, stamp, offset, loss)
-            held = self._held.get(trace_id)
-            if held is not None:
-                held.last_offset = offset
-                self._note(trace_id, held, held.tree.apply(event, stamp[1], stamp[2]), touched)
-                continue
-            stored = self._backlog.line(trace_id)
-            if stored is not None:
-                # Its tree is not needed to know this of it.
-                lost = sum(known[0] for known in self._backlog.losses(trace_id).values())
-                summary = msgspec.structs.replace(stored[0], lost=lost)
-                self._backlog.note(summary, offset)
-                self._visited.drop(trace_id)
-                touched.setdefault(trace_id, set())
-
-
-def _take_nothing(event: Event, producer_id: str, seq: int) -> tuple[str, ...]:
-    return ()
 
 
 def _open_span(node: SpanNode, trace_id: str) -> OpenSpan:

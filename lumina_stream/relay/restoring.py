@@ -14,7 +14,7 @@ from lumina_stream.relay.held import Held, Memory
 from lumina_stream.relay.log import Log, LogUnavailable
 from lumina_stream.relay.projection_store import Loss, ProjectionStore
 from lumina_stream.relay.read_back import EVENT_BYTES, EVENT_COST, decode_carried, read_back
-from lumina_stream.relay.visited import Reading
+from lumina_stream.relay.visited import Reading, Visited
 
 
 class Restorer:
@@ -25,6 +25,7 @@ class Restorer:
         self._store = store
         self._backlog = backlog
         self._log = log
+        self.visited = Visited()
         self.read_back = 0
         """Trees rebuilt from the log."""
         self.incomplete = 0
@@ -65,6 +66,7 @@ class Restorer:
 
     def bring_back(self, trace_id: str, last_offset: int, upto: int) -> Held:
         """Return a trace that left the memory, read back from the log up to an offset."""
+        self.visited.drop(trace_id)
         held = self._memory.add(trace_id, last_offset)
         held.was_stored = True
         tree = held.tree
