@@ -12,11 +12,41 @@ import { palette } from "./palette";
 import type { Frame, Sight } from "./sight";
 
 /** Figures are counted again after so many times what that took, ms at least. */
-const AGAIN_TIMES = 20;
+const AGAIN_TIMES = 10;
 const AGAIN_MS = 100;
 const MOST_KEPT = 1000;
 
-let columns = new Int32Array(0);
+/** What is known of the siblings of one name, with when and at what cost it was found out. */
+export type Counted<T> = { key: string; found: T; ms: number; cost: number };
+export type Columns = { columns: Int32Array; most: number; view: string };
+
+/** Find something out anew if its key is another one and it is due, else as it was; what is not up to
+ *  date is painted again when it is due. */
+function counted<T>(
+  sight: Sight,
+  kept: Map<number, Counted<T>>,
+  group: number,
+  key: string,
+  restMs: number,
+  count: () => T,
+): T {
+  const known = kept.get(group);
+  const begun = performance.now();
+  if (known) {
+    if (known.key === key) return known.found;
+    // All rows together take no more than their share.
+    const rest = known.ms + Math.max(restMs, known.cost * kept.size * AGAIN_TIMES) - begun;
+    if (rest > 0) {
+      sight.touchIn(rest);
+      return known.found;
+    }
+  }
+  if (kept.size > MOST_KEPT) kept.clear();
+  const found = count();
+  const ms = performance.now();
+  kept.set(group, { key, found, ms, cost: ms - begun });
+  return found;
+}
 
 /** The figures of a density row, counted again as often as that costs nothing much. */
 export function figuresOf(
@@ -24,22 +54,34 @@ export function figuresOf(
   frame: Pick<Frame, "tree" | "clock">,
   fold: number,
 ): Figures {
-  const { tree } = frame;
-  const { figured, rows } = sight;
-  const members = rows.membersOf(fold);
-  const { key: group } = rows.folds[fold];
-  const known = figured.get(group);
-  const key = `${tree.version} ${members.count}`;
-  const begun = performance.now();
-  if (known) {
-    if (known.key === key && known.figures.running === 0) return known.figures;
-    if (begun - known.ms < Math.max(AGAIN_MS, known.cost * AGAIN_TIMES)) return known.figures;
-  }
-  if (figured.size > MOST_KEPT) figured.clear();
-  const made = figures(tree, members, frame.clock);
-  const ms = performance.now();
-  figured.set(group, { key, figures: made, ms, cost: ms - begun });
-  return made;
+  const { tree, clock } = frame;
+  const members = sight.rows.membersOf(fold);
+  const { key: group } = sight.rows.folds[fold];
+  const known = sight.figured.get(group)?.found;
+  const tick = known?.running === 0 ? 0 : Math.floor(performance.now() / AGAIN_MS);
+  const key = `${tree.version} ${members.count} ${tick}`;
+  return counted(sight, sight.figured, group, key, AGAIN_MS, () => figures(tree, members, clock));
+}
+
+/** How many are open in each device pixel's column; at once where another stretch is shown. */
+function columnsOf(
+  sight: Sight,
+  frame: Frame,
+  scale: Scale,
+  fold: number,
+  running: number,
+): Columns {
+  const { tree, clock } = frame;
+  const members = sight.rows.membersOf(fold);
+  const { key: group } = sight.rows.folds[fold];
+  const view = `${scale.from} ${scale.to} ${scale.width}`;
+  const now = running > 0 ? Math.round(toPx(scale, clock.now)) : "";
+  const key = `${tree.version} ${members.count} ${now}`;
+  if (sight.densities.get(group)?.found.view !== view) sight.densities.delete(group);
+  return counted(sight, sight.densities, group, key, 0, () => {
+    const columns = new Int32Array(Math.ceil(scale.width));
+    return { columns, view, most: densityColumns(tree, members, clock, scale, columns) };
+  });
 }
 
 /** A density row's figures, as short as they can be said: how long what runs has taken is none. */
@@ -65,15 +107,10 @@ export function drawDensity(
   const members = sight.rows.membersOf(fold);
   // In device pixels: between columns of any other width there would be seams.
   const size = grain();
-  const across = Math.ceil(scale.width / size);
-  if (columns.length !== across) columns = new Int32Array(across);
-  const most = densityColumns(
-    tree,
-    members,
-    clock,
-    { ...scale, width: scale.width / size },
-    columns,
-  );
+  const fine = { ...scale, width: scale.width / size };
+  const of = figuresOf(sight, frame, fold);
+  const { columns, most } = columnsOf(sight, frame, fine, fold, of.running);
+  const across = columns.length;
   const first = members.list[members.from];
   pen.fillStyle = colours.kinds[kindGroup(tree.kind(first))];
   let left = Infinity;
@@ -90,7 +127,6 @@ export function drawDensity(
     left = Math.min(left, from * size);
     right = c * size;
   }
-  const of = figuresOf(sight, frame, fold);
   const now = Math.round(toPx(scale, clock.now));
   if (of.running > 0 && now > 0 && now <= scale.width) {
     pen.fillStyle = colours.running;

@@ -83,9 +83,11 @@ export class Present {
     const whole = this.live.tree;
     const start = traceStart(whole);
     if (start !== start) return;
-    const grows = whole.openCount > 0;
+    const isOpen = whole.openCount > 0;
     const now = this.film.isOn ? this.live.nowNs() - whole.baseNs : clock.now;
-    const end = grows ? Math.max(now, start) : traceEnd(whole);
+    const end = isOpen ? Math.max(now, start) : traceEnd(whole);
+    // What is still being loaded grows in steps, too: each other span of the axis draws all anew.
+    const grows = isOpen || whole.total > whole.count;
     const shift = whole.baseNs - tree.baseNs;
     this.axis.grow(start + shift, end + shift, grows, ms, !reducedMotion.get());
   }

@@ -18,6 +18,7 @@ import type { LiveTrace } from "../../net/trace";
 import { Atom } from "../../state/atom";
 import { paintSoon } from "../../state/frames";
 import { reducedMotion, theme } from "../../state/settings";
+import type { Columns, Counted } from "./dense";
 import { Film } from "./film";
 import { Newcomers } from "./newcomers";
 import { pathOf } from "./path";
@@ -73,8 +74,9 @@ export class Sight {
   /** Density rows' figures are beside their names; else they are beside their bars. */
   hasFigures = true;
   readonly newcomers = new Newcomers();
-  /** Figures of density rows, by their group, with when and at what cost they were counted. */
-  readonly figured = new Map<number, { key: string; figures: Figures; ms: number; cost: number }>();
+  /** What density rows show, by their group. */
+  readonly figured = new Map<number, Counted<Figures>>();
+  readonly densities = new Map<number, Counted<Columns>>();
 
   private readonly present: Present;
   private readonly painters = new Set<Painter>();
@@ -89,6 +91,7 @@ export class Sight {
   private lastPx = NaN;
   private lastTick = NaN;
   private calm = 0;
+  private later = 0;
   private foldingSeen = 0;
   private followedMs = -Infinity;
   private followed: number = NONE;
@@ -122,6 +125,7 @@ export class Sight {
     for (const stop of this.unwatch) stop();
     this.painters.clear();
     clearTimeout(this.calm);
+    clearTimeout(this.later);
   }
 
   /** The tree that is shown: the live one, or as it was at a moment of the replay. */
@@ -147,6 +151,15 @@ export class Sight {
     this.isDirty = true;
     paintSoon(this.frame);
   };
+
+  /** Paint in so many ms: something is not up to date that will be then. */
+  touchIn(ms: number): void {
+    if (this.later !== 0) return;
+    this.later = window.setTimeout(() => {
+      this.later = 0;
+      this.touch();
+    }, ms);
+  }
 
   /** Have a span's row, and its bar, in view as soon as it is there. */
   reveal(id: string): void {
@@ -226,6 +239,7 @@ export class Sight {
     this.newcomers.reset(tree);
     this.followed = NONE;
     this.figured.clear();
+    this.densities.clear();
   }
 
   private shift(by: number): void {
