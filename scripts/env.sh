@@ -30,12 +30,25 @@ make_environment() {
   local stamp have
   stamp=$(cat pyproject.toml constraints.txt | cksum)
   have=$(cat "$1/.stamp" 2>/dev/null || true)
-  if [ "$have" != "$stamp $3" ] && [ "$have" != "$stamp $3,providers" ]; then
+  if [ "$have" != "$stamp $3" ] && [ "$have" != "$stamp $3,providers,browser" ]; then
     echo "setting up $1 (once) ..." >&2
     [ -x "$1/bin/python" ] || "$2" -m venv "$1"
     "$1/bin/python" -m pip install --quiet --constraint constraints.txt --editable ".[$3]" >&2
     echo "$stamp $3" >"$1/.stamp"
   fi
+}
+
+# make_browser: see to it that there is a Chromium for the dashboard's tests; install Debian's where that
+# is allowed. Without one those tests skip; where CI is set, the script fails.
+make_browser() {
+  command -v chromium >/dev/null || command -v chromium-browser >/dev/null && return
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "installing chromium (once) ..." >&2
+    apt-get update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive \
+      apt-get install -y -qq --no-install-recommends chromium strace >/dev/null 2>&1 && return
+  fi
+  echo "there is no Chromium here: the dashboard's tests in a browser are skipped" >&2
+  [ -z "${CI:-}" ]
 }
 
 # make_dashboard: install what the dashboard is checked and built with, once per change of its lock file.
