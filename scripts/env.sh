@@ -45,7 +45,7 @@ make_browser() {
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "installing chromium (once) ..." >&2
     apt-get update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive \
-      apt-get install -y -qq --no-install-recommends chromium strace >/dev/null 2>&1 && return
+      apt-get install -y -qq --no-install-recommends chromium fonts-liberation strace >/dev/null 2>&1 && return
   fi
   echo "there is no Chromium here: the dashboard's tests in a browser are skipped" >&2
   [ -z "${CI:-}" ]
