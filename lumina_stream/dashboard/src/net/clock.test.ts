@@ -36,21 +36,40 @@ test("drift is followed: old samples go", () => {
 });
 
 test("a producer's clock is ahead by what it says too early", () => {
+  const clock = clockAt(NOW);
   const lead = new Lead();
-  lead.heard(NOW - 3e9, NOW, 0); // an old event: says nothing
-  expect(lead.ns).toBe(0);
-  lead.heard(NOW + 15e6, NOW, 1); // within what our own estimate may be off
-  expect(lead.ns).toBe(0);
-  lead.heard(NOW + 2e9, NOW, 2);
-  lead.heard(NOW + 1e9, NOW, 3);
-  expect(lead.ns).toBe(2e9);
+  lead.heard(NOW - 3e9, 0); // an old event: says nothing
+  expect(lead.over(clock)).toBe(0);
+  lead.heard(NOW + 15e6, 0); // within what our own estimate may be off
+  expect(lead.over(clock)).toBe(0);
+  lead.heard(NOW + 2e9, 0);
+  lead.heard(NOW + 1e9, 0);
+  expect(lead.over(clock)).toBe(2e9);
+  expect(lead.over(new RelayClock())).toBe(0);
 });
 
 test("a producer's clock that was mended is ahead no more, after a while", () => {
+  const clock = clockAt(NOW);
   const lead = new Lead();
-  lead.heard(NOW + 2e9, NOW, 0);
-  lead.heard(NOW, NOW, 31_000);
-  expect(lead.ns).toBe(2e9);
-  lead.heard(NOW, NOW, 62_000);
-  expect(lead.ns).toBe(0);
+  lead.heard(NOW + 2e9, 0);
+  lead.heard(NOW + 31e9, 31_000);
+  expect(lead.over(clock)).toBe(2e9);
+  lead.heard(NOW + 62e9, 62_000);
+  expect(lead.over(clock)).toBe(0);
 });
+
+test("a producer is not ahead of a relay whose first word was late", () => {
+  const clock = clockAt(NOW - 300e6);
+  const lead = new Lead();
+  lead.heard(NOW, 0);
+  expect(lead.over(clock)).toBe(300e6);
+  clock.heard(NOW + 1e9, 1_000); // this one was in time
+  expect(lead.over(clock)).toBe(0);
+});
+
+/** What the relay says when `performance.now()` is 0. */
+function clockAt(ns: number): RelayClock {
+  const clock = new RelayClock();
+  clock.heard(ns, 0);
+  return clock;
+}

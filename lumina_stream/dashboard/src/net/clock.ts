@@ -41,18 +41,19 @@ export class Lead {
   private before = -Infinity;
   private sinceMs = -Infinity;
 
-  /** An event of `timeNs` (by the producer's clock) was here when the relay's clock was `nowNs`. */
-  heard(timeNs: number, nowNs: number, ms: number): void {
+  /** An event of `timeNs` (by the producer's clock) was here when `performance.now()` was `ms`. */
+  heard(timeNs: number, ms: number): void {
     if (ms - this.sinceMs > WINDOW_MS) {
       this.before = this.current;
       this.current = -Infinity;
       this.sinceMs = ms;
     }
-    if (timeNs - nowNs > this.current) this.current = timeNs - nowNs;
+    this.current = Math.max(this.current, timeNs - ms * 1e6);
   }
 
-  get ns(): number {
-    const lead = Math.max(this.current, this.before);
-    return lead > LEAST_NS ? lead : 0;
+  /** By how much, ns. What is known of the relay's clock gets better: it is asked now, not then. */
+  over(clock: RelayClock): number {
+    const lead = Math.max(this.current, this.before) - clock.at(0);
+    return clock.isSet && lead > LEAST_NS ? lead : 0;
   }
 }

@@ -67,7 +67,7 @@ export class LiveTrace {
    *  0 where nothing says so. */
   skew(producer: number): number {
     const id = this.tree.producers[producer]?.id;
-    return (id !== undefined && this.leads.get(id)?.ns) || 0;
+    return (id !== undefined && this.leads.get(id)?.over(this.connection.clock)) || 0;
   }
 
   /** Load a span's detail and keep it up to date until another one is opened; NONE: of none. */
@@ -146,8 +146,7 @@ export class LiveTrace {
       tree.apply(event, producerId, seq);
       if (event.time_ns > latest) latest = event.time_ns;
     }
-    const { clock } = this.connection;
-    if (clock.isSet) this.lead(producerId).heard(latest, clock.at(receivedMs), receivedMs);
+    this.lead(producerId).heard(latest, receivedMs);
     this.announce();
   }
 
