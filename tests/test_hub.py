@@ -1,6 +1,6 @@
 """Fan-out without sockets: what each view gets, in which order, and what a slow one gets instead."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import pytest
@@ -30,7 +30,7 @@ from lumina_stream.relay.hub import Hub
 from lumina_stream.relay.outline import CallUsage
 from lumina_stream.relay.publication import Publication
 from lumina_stream.relay.ring import Ring
-from lumina_stream.relay.selection import TracePage, TraceQuery, is_listed, is_selected
+from lumina_stream.relay.selection import TraceQuery, is_listed, is_selected
 from lumina_stream.relay.snapshots import snapshot, split
 from lumina_stream.relay.summaries import summarise
 
@@ -44,6 +44,7 @@ class Source:
         self.forest = Forest()
         self.usage: dict[str, list[CallUsage]] = {}
         self.left: list[str] = []
+        self.now_ns = 0
 
     def service(self, producer_id: str) -> str:
         return self.forest.producers.service(producer_id)
@@ -65,13 +66,13 @@ class Source:
         ]
         return spans[:limit], len(spans)
 
-    def matches(self, selection: frames.Filter, trace_id: str) -> bool:
+    def matches(self, chosen: frames.Filter, trace_id: str) -> bool:
         summary = self.summary(trace_id)
-        return summary is not None and is_selected(selection, summary)
+        return summary is not None and is_selected(chosen, summary, self.now_ns)
 
-    def list(self, query: TraceQuery | None = None) -> TracePage:
-        every = [summarise(tree) for tree in self.forest]
-        return TracePage(tuple(s for s in every if is_listed(query or TraceQuery(), s)))
+    def scan(self, query: TraceQuery) -> Iterator[list[frames.TraceSummary]]:
+        for tree in self.forest:
+            yield [s for s in (summarise(tree),) if is_listed(query, s)]
 
     def take_usage(self, trace_id: str) -> Sequence[CallUsage]:
         return self.usage.pop(trace_id, ())
@@ -138,7 +139,10 @@ class Viewer:
             channel.first_frames() if asked.view in ("traces", "running") else channel.snapshot()
         )
         self.first = [
-            update for frame in first for update in self.session.receive(wire.encode(frame))
+            update
+            for frame in first
+            if frame is not None
+            for update in self.session.receive(wire.encode(frame))
         ]
 
     def wake(self) -> None:

@@ -110,12 +110,22 @@ class Error(_Frame, tag="error"):
 
 
 class Filter(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Select traces. `name` is a glob over the root's name; None selects all."""
+    """Select traces; None selects all. The words are those of `GET /v1/traces`.
+
+    `service`, `session` and `user`: a span of the trace names it. `name` is a glob over the root's
+    name. A running trace is as long as it runs. `attribute` are `key=value` each.
+    """
 
     service: str | None = None
     trace_id: str | None = None
     name: str | None = None
     state: str | None = None
+    error: bool | None = None
+    min_duration_ns: int | None = None
+    max_duration_ns: int | None = None
+    session: str | None = None
+    user: str | None = None
+    attribute: tuple[str, ...] = ()
 
 
 class Cursor(msgspec.Struct, frozen=True):

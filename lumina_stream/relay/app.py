@@ -64,6 +64,7 @@ def make_app(relay: "Relay", access: Access) -> ASGIApp:
             Route("/v1/traces", otlp.traces, methods=["POST"], max_body_size=MOST_BYTES),
             Route("/v1/metrics", otlp.ignored, methods=["POST"], max_body_size=MOST_BYTES),
             Route("/v1/logs", otlp.ignored, methods=["POST"], max_body_size=MOST_BYTES),
+            Route("/v1/rates", own.rates, methods=["GET"]),
             Route("/v1/costs", own.costs, methods=["GET"]),
             Route("/v1/traces/{trace_id}", own.trace, methods=["GET"]),
             Route("/v1/traces/{trace_id}/spans/{span_id}", own.span, methods=["GET"]),

@@ -12,12 +12,18 @@ Query = TypeVar("Query", bound=msgspec.Struct)
 
 
 def read_query(given: QueryParams, kind: type[Query]) -> Query:
-    """Return the parameters as a Struct; raise `QueryError` for one that is wrong."""
+    """Return the parameters as a Struct; raise `QueryError` for one that is wrong.
+
+    A field that is a tuple takes its parameter as often as it comes.
+    """
     known = {field.name: field.type for field in msgspec.structs.fields(kind)}
-    values: dict[str, str] = {}
+    values: dict[str, Any] = {}
     for name, value in given.multi_items():
         if name not in known:
             raise QueryError(f"no parameter {name!r}; there are {', '.join(known)}")
+        if get_origin(known[name]) is tuple:
+            values[name] = (*values.get(name, ()), value)
+            continue
         if name in values:
             raise QueryError(f"{name} comes twice")
         try:

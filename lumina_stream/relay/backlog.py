@@ -7,7 +7,7 @@ next checkpoint, and after a failed one everything waits again. See `projection_
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import apsw
 import msgspec
@@ -54,6 +54,8 @@ class Backlog:
         self._uncommitted: dict[str, Line] = {}
         self._unflushed_calls: _Calls = {}
         self._uncommitted_calls: _Calls = {}
+        self._unflushed_digests: dict[str, bytes] = {}
+        self._uncommitted_digests: dict[str, bytes] = {}
         self.next = Batch()
         """What the next checkpoint writes."""
         self.refused = 0
@@ -66,6 +68,10 @@ class Backlog:
     def line(self, trace_id: str) -> Line | None:
         """Return what was last noted of a trace."""
         return self._unflushed.get(trace_id) or self._store.summary(trace_id)
+
+    def digests(self, trace_id: str) -> bytes:
+        """Return the digests of the attributes by which a trace is found."""
+        return self._unflushed_digests.get(trace_id) or self._store.digests(trace_id)
 
     def losses(self, trace_id: str) -> dict[Stamp, Loss]:
         """Return the losses of a trace, known otherwise or not."""
@@ -86,6 +92,10 @@ class Backlog:
         """Note a trace's summary as of now."""
         self._unflushed[summary.trace_id] = (summary, last_offset)
 
+    def note_digests(self, trace_id: str, digests: bytes) -> None:
+        """Note by which attributes a trace is found."""
+        self._unflushed_digests[trace_id] = digests
+
     def note_calls(self, trace_id: str, rows: Iterable[tuple[str, CallRow | None]]) -> None:
         """Note what calls of a trace add, by span id."""
         for span_id, row in rows:
@@ -103,22 +113,32 @@ class Backlog:
                 del calls[key]
         for trace_id in gone:
             self._uncommitted.pop(trace_id, None)
+            self._uncommitted_digests.pop(trace_id, None)
+            self._unflushed_digests.pop(trace_id, None)
             self.next.unfinished.pop(trace_id, None)
 
     # --- writing -----------------------------------------------------------------------------
 
-    def flush(self) -> bool:
-        """Write the summaries and calls, for a query to see them; False if that failed."""
+    def flush_steps(self) -> Iterator[None]:
+        """Write summaries, calls and digests, for a query to see them, in steps of a millisecond.
+
+        A failure is taken note of, and what it kept back is not seen.
+        """
         try:
             while self.flush_some():
-                pass
+                yield
         except apsw.Error as error:
             self.refuse(error)
-            return False
-        return True
 
     def flush_some(self) -> bool:
-        """Write some summaries or calls; False if there are none. Raises what SQLite does."""
+        """Write some summaries, calls or digests; False if there are none. Raises what SQLite does."""
+        if self._unflushed_digests:
+            digests = dict(itertools.islice(self._unflushed_digests.items(), SLICE))
+            self._store.put_digests(digests.items())
+            self._uncommitted_digests.update(digests)
+            for trace_id in digests:
+                del self._unflushed_digests[trace_id]
+            return True
         if self._unflushed_calls:
             calls = dict(itertools.islice(self._unflushed_calls.items(), SLICE))
             self._store.put_calls((*key, row) for key, row in calls.items())
@@ -152,6 +172,7 @@ class Backlog:
         self._store.commit(offset, epoch)
         self._uncommitted.clear()
         self._uncommitted_calls.clear()
+        self._uncommitted_digests.clear()
         self.error = None
 
     def take_back(self, batch: Batch) -> None:
@@ -174,5 +195,7 @@ class Backlog:
         self._uncommitted = {}
         self._unflushed_calls = {**self._uncommitted_calls, **self._unflushed_calls}
         self._uncommitted_calls = {}
+        self._unflushed_digests = {**self._uncommitted_digests, **self._unflushed_digests}
+        self._uncommitted_digests = {}
         self.refused += 1
         self.error = f"{type(error).__name__}: {error}"

@@ -17,7 +17,7 @@ from lumina_stream.protocol.wire import Wire
 from lumina_stream.relay.outline import CallUsage, outline, usage_frames
 from lumina_stream.relay.publication import Facts, Publication
 from lumina_stream.relay.ring import Ring
-from lumina_stream.relay.selection import TracePage, TraceQuery
+from lumina_stream.relay.selection import TraceQuery, selection_of
 from lumina_stream.relay.snapshots import costs_of, snapshot
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 TICK_S = 0.1
 """Least time between two frames of the views `traces` and `running`: ten a second read as live."""
+AGE_S = 1.0
+"""Between two looks at which running traces have become long enough, or too long, for a filter."""
 COVERED = 100_000
 """Traces that a channel remembers as covered; past it only the open ones are, and a late fact of
 another one costs its snapshot."""
@@ -51,13 +53,13 @@ class Source(Protocol):
 
     def running(self, limit: int) -> tuple[list[frames.OpenSpan], int]: ...
 
-    def matches(self, selection: frames.Filter, trace_id: str) -> bool: ...
+    def matches(self, chosen: frames.Filter, trace_id: str) -> bool: ...
 
     def take_usage(self, trace_id: str) -> Sequence[CallUsage]: ...
 
     def leave_usage(self, trace_id: str) -> None: ...
 
-    def list(self, query: TraceQuery | None = None) -> TracePage: ...
+    def scan(self, query: TraceQuery) -> Iterator[Sequence[frames.TraceSummary]]: ...
 
 
 class Key(NamedTuple):
@@ -130,7 +132,7 @@ class Channel:
         self._covered: set[str] = set()
         self._dirty: dict[str, None] = {}
         self._stale = False
-        self._emitted = 0.0
+        self._emitted = self._aged = 0.0
         self._has_unstored = False
         source = hub.source
         if self.key.filter.trace_id is None and key.view != "running":
@@ -159,8 +161,11 @@ class Channel:
             return outline(self.hub.offset, only, source.tree(only))
         return snapshot(self.hub.offset, source.forest.producers.all(), self._snapshot_trees())
 
-    def first_frames(self) -> Iterator[frames.Summaries | frames.Running]:
-        """Yield what a subscription of `traces` or `running` begins with, as of now."""
+    def first_frames(self) -> Iterator[frames.Summaries | frames.Running | None]:
+        """Yield what a subscription of `traces` or `running` begins with, as of now.
+
+        In steps: None stands for one that brought nothing. A trace that changes meanwhile comes again.
+        """
         if self.key.view == "running":
             yield self._running()
             return
@@ -168,13 +173,22 @@ class Channel:
         if chosen.trace_id is not None:
             one = source.summary(chosen.trace_id)
             found = () if one is None or not source.matches(chosen, one.trace_id) else (one,)
-        else:
-            query = TraceQuery(
-                service=chosen.service, name=chosen.name, state=chosen.state, limit=FIRST_SUMMARIES
-            )
-            found = source.list(query).traces
-        self.selected.update(summary.trace_id for summary in found)
-        yield from self._summaries(found)
+            self.selected.update(summary.trace_id for summary in found)
+            yield from self._summaries(found)
+            return
+        room, is_empty = FIRST_SUMMARIES, True
+        for scanned in source.scan(TraceQuery(**selection_of(chosen))):
+            some = scanned[:room]
+            room -= len(some)
+            self.selected.update(summary.trace_id for summary in some)
+            if some:
+                is_empty = False
+                yield from self._summaries(some)
+            if not room:
+                return
+            yield None
+        if is_empty:
+            yield from self._summaries(())
 
     def encode(self, frame: frames.AnyFrame) -> bytes | str:
         """Encode a frame for this channel's subscriptions."""
@@ -291,6 +305,7 @@ class Channel:
 
     def tick(self, now: float) -> None:
         """Emit what changed, at most ten times a second."""
+        self._age(now)
         if not self._stale or now - self._emitted < TICK_S:
             return
         self._stale, self._emitted = False, now
@@ -315,6 +330,16 @@ class Channel:
                 self._push(self.hub.offset, frame)
         if removed:
             self._push(self.hub.offset, frames.Removed(self.hub.offset, tuple(removed)))
+
+    def _age(self, now: float) -> None:
+        """Look again at the traces that run, where it counts how long they do."""
+        chosen = self.key.filter
+        if chosen.min_duration_ns is None and chosen.max_duration_ns is None:
+            return
+        if now - self._aged >= AGE_S:
+            self._aged = now
+            open_now = [tree.trace_id for tree in self.hub.source.forest if tree.open_count]
+            self.note_changed(open_now)
 
     def removed(self, trace_ids: Collection[str]) -> None:
         """Take traces out of the view: the log no longer keeps them."""

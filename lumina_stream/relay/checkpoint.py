@@ -47,7 +47,7 @@ class Checkpointer:
 
     def _write(self, offset: int) -> Iterator[None]:
         self._settler.load_prices()  # what leaves the memory without a price would never get one
-        self._settler.settle()
+        yield from self._settler.draw_steps()
         memory, backlog, refused = self._memory, self._backlog, self._backlog.refused
         dirty, memory.dirty = memory.dirty, {}
         batch = backlog.next
@@ -78,6 +78,7 @@ class Checkpointer:
         self, trace_id: str, held: Held, undo: MutableSequence[tuple[Held, set[str], bool]]
     ) -> Iterator[None]:
         """Write the spans of a trace that changed; all of them, the first time it is open."""
+        self._settler.index(held)
         if not held.is_kept and trace_id not in self._memory.open:
             # Nothing runs in it: a restart reads it back from the log, if it is wanted at all.
             held.dirty.clear()

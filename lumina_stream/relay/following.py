@@ -21,9 +21,9 @@ from lumina_stream.relay.read_back import EVENT_BYTES, EVENT_COST, SPAN_EVENTS, 
 from lumina_stream.relay.restoring import Restorer
 from lumina_stream.relay.settling import Settler
 
-SETTLE_TRACES = 1_000
-"""Changed traces after which they are looked at without being asked for, so that finished ones
-leave the memory under load too; some 10 ms of work."""
+PLACE_TRACES = 100
+"""Traces touched after which it is seen which ones are finished, so that these leave the memory under
+load too; each that leaves is some 100 us of work."""
 REPLAY_BYTES = 128 * KIB
 """Read at once by a replay: a few milliseconds of work between two signs of life of the relay."""
 _PRODUCER_EVENTS = frozenset(ProducerEvent.__args__)
@@ -111,8 +111,8 @@ class Follower:
                 held.cost += cost
                 held.last_offset = self.offset
                 self._note(trace_id, held, spans, touched)
-        if len(self._memory.stale) >= SETTLE_TRACES:
-            self._settler.settle()
+        if len(self._memory.unplaced) >= PLACE_TRACES:
+            self._settler.place()
         return Applied(touched, tuple(new), self.offset)  # pyright: ignore[reportArgumentType]
 
     def replay(self) -> Iterator[int]:
@@ -152,7 +152,7 @@ class Follower:
         """Note that a frame brought something for a trace, and what it touched there."""
         self._settler.changed(trace_id, held)
         if spans:
-            held.dirty.update(spans)
+            held.fresh.update(spans)
             if trace_id in touched:
                 touched[trace_id].update(spans)
             else:

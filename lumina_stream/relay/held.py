@@ -13,6 +13,7 @@ from lumina_stream.model.limits import MIB
 from lumina_stream.model.node import SpanNode
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.protocol.frames import TraceSummary
+from lumina_stream.relay.attributes import Digests
 
 RECENT_TRACES = 2_000
 """Finished traces kept in memory: what people look at next, and where late events go."""
@@ -29,7 +30,9 @@ class Held:
     __slots__ = (
         "cost",
         "counted",
+        "digests",
         "dirty",
+        "fresh",
         "is_kept",
         "last_offset",
         "summary",
@@ -43,7 +46,9 @@ class Held:
         self.tree = tree
         self.last_offset = last_offset
         self.summary: TraceSummary | None = None  # None: to be drawn again
+        self.fresh: set[str] = set()  # spans touched since they were looked at; not in `dirty` yet
         self.dirty: set[str] = set()  # spans touched since they were written
+        self.digests: Digests = {}  # by which attributes it is found
         self.is_kept = False  # its spans are in the store
         self.was_stored = False  # the store may know who left spans open in it
         self.unwritten: dict[str, SpanNode] = {}  # calls whose rows are to be drawn again
@@ -60,6 +65,8 @@ class Memory:
         self.held: dict[str, Held] = {}
         self.open: dict[str, Held] = {}
         self.recent: OrderedDict[str, Held] = OrderedDict()  # the longest untouched first
+        self.unplaced: dict[str, Held] = {}
+        """Traces that changed since it was seen whether they are open."""
         self.stale: dict[str, Held] = {}
         """Traces whose summary is to be drawn again."""
         self.dirty: dict[str, Held] = {}
@@ -75,6 +82,11 @@ class Memory:
             held = self.held[trace_id] = Held(self.forest.tree(trace_id), last_offset)
         return held
 
+    def changed(self, trace_id: str, held: Held) -> None:
+        """Note that something came for a trace."""
+        held.summary = None
+        self.unplaced[trace_id] = self.stale[trace_id] = self.dirty[trace_id] = held
+
     def place(self, trace_id: str, held: Held, *, is_open: bool) -> None:
         """Note that a trace changed, and whether it is open now."""
         self._leave_recent(trace_id, held)
@@ -87,21 +99,22 @@ class Memory:
         self.recent_bytes += held.cost
 
     def evict(self) -> Iterator[tuple[str, Held]]:
-        """Drop the finished traces that are too many, the longest untouched first; yield them."""
+        """Yield the finished traces that are too many, the longest untouched first, then drop each."""
         while len(self.recent) > RECENT_TRACES or (
             self.recent_bytes > RECENT_BYTES and len(self.recent) > RECENT_FEWEST
         ):
             trace_id, held = next(iter(self.recent.items()))
+            yield trace_id, held
             self.drop(trace_id)
             self.evicted += 1
-            yield trace_id, held
 
     def drop(self, trace_id: str) -> None:
         """Drop a trace, if it is here."""
         held = self.held.pop(trace_id, None)
         if held is not None:
             self._leave_recent(trace_id, held)
-            self.open.pop(trace_id, None)
+            for traces in (self.open, self.unplaced, self.stale, self.dirty):
+                traces.pop(trace_id, None)
             self.forest.remove(trace_id)
 
     def _leave_recent(self, trace_id: str, held: Held) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import apsw
 import msgspec
@@ -26,14 +26,17 @@ from lumina_stream.process import boot_id
 from lumina_stream.protocol.frames import TraceSummary
 from lumina_stream.relay import selection, summaries
 from lumina_stream.relay.costs import CallRow
-from lumina_stream.relay.selection import TracePage, TraceQuery
+from lumina_stream.relay.selection import Selection, TraceQuery
 
 FILE = "projections.db"
 APPLICATION_ID = 0x6C756D70  # "lump"
-LAYOUT = 2
+LAYOUT = 3
 """Written as `user_version`; any other layout is thrown away and rebuilt from the log."""
 CACHE_KIB = 32 * 1024
 """Page cache: holds the lines of some 50,000 traces, so that looking up an id touches no disk."""
+
+SCANNED = 1_000
+"""Lines looked at by one step of a query: a millisecond or two."""
 
 Loss: TypeAlias = tuple[int, str, bool]
 """How many events, why, and whether the count is exact."""
@@ -50,6 +53,8 @@ CREATE TABLE summaries (
 CREATE INDEX by_start ON summaries (start_ns);
 CREATE INDEX by_last ON summaries (last_ns);
 CREATE INDEX by_length ON summaries (length);
+CREATE INDEX running ON summaries (start_ns) WHERE open > 0;
+CREATE TABLE attributes (trace_id TEXT PRIMARY KEY, digests BLOB) WITHOUT ROWID;
 CREATE TABLE calls (
     trace_id TEXT, span_id TEXT, time_ns INTEGER, data BLOB, PRIMARY KEY (trace_id, span_id)
 ) WITHOUT ROWID;
@@ -152,25 +157,75 @@ class ProjectionStore:
             ),
         )  # fmt: skip
 
-    def page(self, query: TraceQuery, now_ns: int) -> TracePage:
-        """Return the traces that a query asks for; raises `QueryError`."""
+    def put_digests(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Insert or replace the digests of attributes by which traces are found."""
+        self._begin()
+        self._connection.executemany("INSERT OR REPLACE INTO attributes VALUES (?, ?)", rows)
+
+    def digests(self, trace_id: str) -> bytes:
+        """Return the digests of a trace's attributes."""
+        return self._get("SELECT digests FROM attributes WHERE trace_id = ?", trace_id) or b""
+
+    def scan(self, query: TraceQuery, now_ns: int) -> Iterator[list[TraceSummary]]:
+        """Yield the traces that a query asks for, in its order, however many; in steps of a millisecond.
+
+        A step may find none. Raises `QueryError`.
+        """
         condition, values = selection.where(query, now_ns)
         column, order = selection.COLUMNS[query.sort], query.order
-        found: list[TraceSummary] = []
-        rows = self._connection.execute(
-            f"SELECT data FROM summaries WHERE {condition} "
-            f"ORDER BY {column} {order}, trace_id {order}",
-            values,
-        )
-        for (data,) in rows:
-            summary = _decode_summary(data)
-            if not selection.is_listed(query, summary):
-                continue
-            if len(found) == query.limit:
-                rows.close()
-                return TracePage(tuple(found), selection.cursor_after(query, found[-1]))
-            found.append(summary)
-        return TracePage(tuple(found))
+        after = selection.read_cursor(query)
+        sign = "<" if order == "desc" else ">"
+        bounds, given = "1", list[Any]()
+        if query.sort == "start" and query.until_ns is not None:
+            bounds, given = "start_ns <= ?", [query.until_ns]
+        # Only what an index orders can be read in parts without sorting it all each time.
+        limit = SCANNED
+        if query.sort not in selection.INDEXED:
+            bounds, given, limit = condition, list(values), -1
+        while True:
+            places = "" if after is None else f"AND ({column}, trace_id) {sign} (?, ?) "
+            rows = self._rows(
+                f"SELECT {column}, trace_id, CASE WHEN {condition} THEN data END FROM summaries "
+                f"WHERE {bounds} {places}"
+                f"ORDER BY {column} {order}, trace_id {order} LIMIT {limit}",
+                (*values, *given, *(after or ())),
+            )
+            found = [_decode_summary(data) for *_, data in rows if data is not None]
+            yield [summary for summary in found if selection.is_listed(query, summary)]
+            if limit < 0 or len(rows) < limit:
+                return
+            after = (rows[-1][0], rows[-1][1])
+
+    def durations(
+        self, chosen: Selection, since_ns: int, now_ns: int
+    ) -> Iterator[list[tuple[int | None, int]]]:
+        """Yield duration (None: it runs) and errors of the traces that started since then, in steps."""
+        condition, values = selection.where(chosen, now_ns)
+        after: tuple[int, str] = (since_ns, "")
+        columns = "duration_ns, errors, " + ("NULL" if selection.is_exact(chosen) else "data")
+        while True:
+            rows = self._rows(
+                f"SELECT start_ns, trace_id, {condition}, {columns} FROM summaries "
+                f"WHERE (start_ns, trace_id) > (?, ?) ORDER BY start_ns, trace_id LIMIT {SCANNED}",
+                (*values, *after),
+            )
+            yield [
+                (duration_ns, errors)
+                for _, _, is_meant, duration_ns, errors, data in rows
+                if is_meant and (data is None or selection.is_listed(chosen, _decode_summary(data)))
+            ]
+            if len(rows) < SCANNED:
+                return
+            after = (rows[-1][0], rows[-1][1])
+
+    def running(self, chosen: Selection, now_ns: int) -> int:
+        """Return how many traces run that a selection means."""
+        condition, values = selection.where(chosen, now_ns)
+        sql = f"FROM summaries WHERE open > 0 AND {condition}"
+        if selection.is_exact(chosen):
+            return self._get(f"SELECT count(*) {sql}", *values)
+        rows = self._connection.execute(f"SELECT data {sql}", values)
+        return sum(selection.is_listed(chosen, _decode_summary(data)) for (data,) in rows)
 
     def prune(self, first_offset: int) -> list[str]:
         """Remove the closed traces whose last event lies before `first_offset`; return their ids."""
@@ -182,12 +237,9 @@ class ProjectionStore:
         self._connection.execute(f"DELETE FROM summaries WHERE {condition}", values)
         self._connection.execute("DELETE FROM losses WHERE offset < ?", values)
         self.drop(trace_ids)
-        self._connection.executemany(
-            "DELETE FROM calls WHERE trace_id = ?", ((t,) for t in trace_ids)
-        )
-        self._connection.executemany(
-            "DELETE FROM unfinished WHERE trace_id = ?", ((t,) for t in trace_ids)
-        )
+        for table in ("calls", "unfinished", "attributes"):
+            sql = f"DELETE FROM {table} WHERE trace_id = ?"
+            self._connection.executemany(sql, ((t,) for t in trace_ids))
         return trace_ids
 
     # --- trees -------------------------------------------------------------------------------
@@ -338,6 +390,9 @@ class ProjectionStore:
 
     def _put_meta(self, key: str, value: Any) -> None:
         self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def _rows(self, sql: str, values: Iterable[Any]) -> list[Any]:
+        return cast("list[Any]", self._connection.execute(sql, tuple(values)).fetchall())
 
     def _get(self, sql: str, *values: Any) -> Any:
         return self._connection.execute(sql, values).get

@@ -17,7 +17,7 @@ from collections.abc import (
     Sequence,
 )
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import apsw
 import msgspec
@@ -27,6 +27,7 @@ from lumina_stream.model.node import SpanNode, start_order
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.protocol.frames import Filter, OpenSpan, TraceSummary
 from lumina_stream.relay import costs
+from lumina_stream.relay.attributes import digest_of, split
 from lumina_stream.relay.backlog import Backlog
 from lumina_stream.relay.checkpoint import Checkpointer
 from lumina_stream.relay.costs import Adder, CostQuery
@@ -36,11 +37,12 @@ from lumina_stream.relay.log import Log
 from lumina_stream.relay.outline import CallUsage
 from lumina_stream.relay.prices import PriceBook
 from lumina_stream.relay.projection_store import CallPlace, ProjectionStore, StoreError
+from lumina_stream.relay.rates import RateQuery, Rates
 from lumina_stream.relay.read_back import (
     encode_carried,
 )
 from lumina_stream.relay.restoring import Restorer
-from lumina_stream.relay.selection import TracePage, TraceQuery, is_selected
+from lumina_stream.relay.selection import TracePage, TraceQuery, check, cursor_after, is_selected
 from lumina_stream.relay.settling import Settler
 from lumina_stream.relay.visited import Reading
 
@@ -49,6 +51,7 @@ CALLS_AT_ONCE = 500
 _PRODUCER_EVENTS = frozenset(ProducerEvent.__args__)
 
 
+T = TypeVar("T")
 TraceIds: TypeAlias = list[str]
 OpenSpans: TypeAlias = list[OpenSpan]
 # Named here, because `Projections.list` hides the type in the signatures beside it.
@@ -169,7 +172,6 @@ class Projections:
 
     def open_producers(self) -> Sequence[str]:
         """Return the producers that have spans open, alive or not: whose leases start anew."""
-        self._settler.settle()
         found = {p for held in self._held.values() for p in held.tree.unfinished_producers()}
         return sorted(found)
 
@@ -224,20 +226,69 @@ class Projections:
         """Let go of the trees that nobody has looked at for a while; to be called now and then."""
         self._visited.expire(self._seconds())
 
-    def matches(self, selection: Filter, trace_id: str) -> bool:
-        """Tell whether a filter selects a trace now: by service, id, state, and its root's name."""
-        if selection.trace_id is not None and selection.trace_id != trace_id:
+    def matches(self, chosen: Filter, trace_id: str) -> bool:
+        """Tell whether a filter selects a trace now."""
+        if chosen.trace_id is not None and chosen.trace_id != trace_id:
             return False
-        if selection.service is None and selection.name is None and selection.state is None:
+        if chosen == Filter(trace_id=chosen.trace_id):
             return True
         summary = self.summary(trace_id)
-        return summary is not None and is_selected(selection, summary)
+        return (
+            summary is not None
+            and is_selected(chosen, summary, self._clock())
+            and (not chosen.attribute or self._has_attributes(chosen, trace_id))
+        )
 
     def list(self, query: TraceQuery | None = None) -> TracePage:
         """Return a page of summaries, as of now; raises `QueryError` for what cannot be asked."""
-        self._settler.settle()
-        self._backlog.flush()
-        return self._store.page(query or TraceQuery(), self._clock())
+        return drained(self.page(query or TraceQuery()))
+
+    def page(self, query: TraceQuery) -> Generator[None, None, TracePage]:
+        """Look for a page of summaries, in steps of a few milliseconds; return it."""
+        found: dict[str, TraceSummary] = {}
+        for some in self.scan(query):
+            for summary in some:
+                if len(found) == query.limit and summary.trace_id not in found:
+                    last = found[next(reversed(found))]
+                    return TracePage(tuple(found.values()), cursor_after(query, last))
+                found.setdefault(summary.trace_id, summary)
+            yield
+        return TracePage(tuple(found.values()))
+
+    def scan(self, query: TraceQuery) -> Iterator[Sequence[TraceSummary]]:
+        """Yield the traces that a query asks for, however many, in its order and in steps.
+
+        What changes between the steps may come twice or not at all. Raises `QueryError`.
+        """
+        check(query)
+        for _ in self._flush_steps():
+            yield ()
+        yield from self._store.scan(query, self._clock())
+
+    def rates(self, query: RateQuery) -> Generator[None, None, dict[str, Any]]:
+        """Work out the rates of the last minutes, in steps; return the answer. Raises `QueryError`."""
+        now_ns = self._clock()
+        since_ns = query.since_ns(now_ns)
+        check(query)
+        yield from self._flush_steps()
+        rates = Rates()
+        for some in self._store.durations(query, since_ns, now_ns):
+            for duration_ns, errors in some:
+                rates.take(duration_ns, errors)
+            yield
+        return rates.answer((now_ns - since_ns) / 1e9, self._store.running(query, now_ns))
+
+    def _flush_steps(self) -> Iterator[None]:
+        yield from self._settler.draw_steps()
+        yield from self._backlog.flush_steps()
+
+    def _has_attributes(self, chosen: Filter, trace_id: str) -> bool:
+        held = self._held.get(trace_id)
+        if held is None:
+            digests = set(split(self._backlog.digests(trace_id)))
+            return all(digest_of(pair) in digests for pair in chosen.attribute)
+        self._settler.index(held)
+        return all(digest_of(pair) in held.digests for pair in chosen.attribute)
 
     def costs(self, query: CostQuery) -> Generator[None, None, dict[str, Any]]:
         """Add up what calls cost, in steps of a few milliseconds; return the answer.
@@ -246,8 +297,7 @@ class Projections:
         """
         adder = Adder(query)
         since_ns, until_ns = query.bounds(self._clock())
-        self._settler.settle()
-        self._backlog.flush()
+        yield from self._flush_steps()
         place: CallPlace | None = None
         while True:
             rows = self._store.calls(since_ns, until_ns, place, CALLS_AT_ONCE)
@@ -282,7 +332,7 @@ class Projections:
 
     def running(self, limit: int) -> tuple[OpenSpans, int]:
         """Return the running spans of all traces, longest-running first, and how many there are."""
-        self._settler.settle()
+        self._settler.place()
         total = 0
         nodes: list[tuple[SpanNode, str]] = []
         for trace_id, held in self._memory.open.items():
@@ -334,8 +384,8 @@ class Projections:
 
         To be called after the log's retention.
         """
-        self._settler.settle()
-        self._backlog.flush()
+        for _ in self._flush_steps():
+            pass
         first = self._log.first_offset
         try:
             trace_ids = self._store.prune(first)
@@ -351,7 +401,7 @@ class Projections:
 
     def carry(self) -> bytes:
         """Return the open traces as bytes, for `Log.retain` to keep; `open` takes them back."""
-        self._settler.settle()
+        self._settler.place()
         trees = [held.tree for held in self._memory.open.values()]
         return encode_carried(self.offset, self.forest.producers, trees)
 
@@ -362,6 +412,15 @@ class Projections:
 
     def _seconds(self) -> float:
         return self._clock() / 1e9
+
+
+def drained(steps: Generator[None, None, T]) -> T:
+    """Go through all steps at once; return what they return."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return stop.value
 
 
 def _open_span(node: SpanNode, trace_id: str) -> OpenSpan:

@@ -9,6 +9,7 @@ import msgspec
 from lumina_stream.model.producers import Producer, Producers, Stamp
 from lumina_stream.model.record import SpanRecord
 from lumina_stream.model.tree import TraceTree
+from lumina_stream.relay.attributes import split
 from lumina_stream.relay.backlog import Backlog
 from lumina_stream.relay.held import Held, Memory
 from lumina_stream.relay.log import Log, LogUnavailable
@@ -39,6 +40,7 @@ class Restorer:
             held = self._restore(trace_id, truncated, self._store.losses(trace_id).items(), records)
             held.last_offset = offset if stored is None else stored[1]
             held.is_kept = held.was_stored = True
+            held.digests = dict.fromkeys(split(self._store.digests(trace_id)))
 
     def load_carried(self) -> int:
         """Take over the open traces whose beginning the log holds no longer; return how many are new."""
@@ -58,8 +60,8 @@ class Restorer:
                     new += 1
                 held = self._restore(trace_id, trace.truncated, trace.losses, trace.records)
                 held.last_offset = max(held.last_offset, carried.offset)
-                held.dirty.update(node.span_id for node in held.tree)
-                self._memory.dirty[trace_id] = held
+                held.fresh.update(node.span_id for node in held.tree)
+                self._memory.changed(trace_id, held)
                 for stamp, loss in trace.losses:
                     self._backlog.note_loss(trace_id, stamp, carried.offset, loss)
         return new
@@ -78,11 +80,11 @@ class Restorer:
         except LogUnavailable:
             self.incomplete += 1
         self._memory.forest.adopt(tree)
+        held.fresh.update(node.span_id for node in tree)
         if trace_id in self._backlog.next.drop:
             self._backlog.next.drop.discard(trace_id)
             held.is_kept = True
-            held.dirty.update(node.span_id for node in tree)
-        self._memory.stale[trace_id] = self._memory.dirty[trace_id] = held
+        self._memory.changed(trace_id, held)
         return held
 
     def begin_reading(self, trace_id: str, upto: int) -> Reading:
@@ -124,5 +126,5 @@ class Restorer:
             if node.start is not None and forest.producers.get(node.start[1]) is None:
                 self.recall(forest.producers, node.start[1])
         forest.adopt(tree)
-        self._memory.stale[trace_id] = held
+        self._memory.unplaced[trace_id] = self._memory.stale[trace_id] = held
         return held

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Generator, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -18,14 +18,21 @@ from lumina_stream.model.ids import is_span_id, is_trace_id
 from lumina_stream.relay.asked import read_query
 from lumina_stream.relay.costs import CostQuery
 from lumina_stream.relay.metrics import metrics_text
+from lumina_stream.relay.rates import Kept, RateQuery
 from lumina_stream.relay.selection import QueryError, TraceQuery
 
 if TYPE_CHECKING:
     from lumina_stream.relay.core import Relay
 
+T = TypeVar("T")
+
 _JSON = "application/json"
 SLICE_S = 0.002
 """Longest time in which an answer is made before the loop looks at its sockets again."""
+RATES_S = 1.0
+"""How old rates may be that another viewer has asked for."""
+RATES_SHARE = 20
+"""How many times as long as they took to find out they are good as well."""
 PART_BYTES = 64 << 10
 """Bytes of an answer that are sent at once."""
 _encode_exact = msgspec.json.Encoder(decimal_format="number").encode
@@ -36,6 +43,7 @@ class Routes:
 
     def __init__(self, relay: "Relay") -> None:
         self._relay = relay
+        self._rates: dict[RateQuery, Kept] = {}
 
     async def healthz(self, request: Request) -> Response:
         """Say who we are and how we do."""
@@ -65,7 +73,7 @@ class Routes:
         try:
             query = read_query(request.query_params, TraceQuery)
             await self._relay.price()
-            page = self._relay.projections.list(query)
+            page = await _through(self._relay.projections.page(query))
         except QueryError as error:
             return JSONResponse({"error": str(error)}, 400)
         # Fields of a default value are written too: a script reads what the documentation names.
@@ -104,15 +112,39 @@ class Routes:
         try:
             query = read_query(request.query_params, CostQuery)
             await self._relay.price()
-            steps = self._relay.projections.costs(query)
-            while True:
-                try:
-                    next(steps)
-                except StopIteration as stop:
-                    return Response(_encode_exact(stop.value), media_type=_JSON)
-                await asyncio.sleep(0)
+            answer = await _through(self._relay.projections.costs(query))
+            return Response(_encode_exact(answer), media_type=_JSON)
         except QueryError as error:
             return JSONResponse({"error": str(error)}, 400)
+
+    async def rates(self, request: Request) -> Response:
+        """Say how many traces come, fail and run, and how long they take."""
+        try:
+            query = read_query(request.query_params, RateQuery)
+            now_s = time.monotonic()
+            kept = self._rates.get(query)
+            if kept is None or now_s >= kept.until_s:
+                answer = await _through(self._relay.projections.rates(query))
+                took_s = time.monotonic() - now_s
+                self._rates = {q: k for q, k in self._rates.items() if now_s < k.until_s}
+                # Viewers ask every other second: what is dear to find out is found out less often.
+                kept = self._rates[query] = Kept(answer, now_s + RATES_S + RATES_SHARE * took_s)
+            return _json(kept.answer)
+        except QueryError as error:
+            return JSONResponse({"error": str(error)}, 400)
+
+
+async def _through(steps: Generator[None, None, T]) -> T:
+    """Return what steps come to, leaving the loop to others in between."""
+    until = time.monotonic() + SLICE_S
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return stop.value
+        if time.monotonic() > until:
+            await asyncio.sleep(0)
+            until = time.monotonic() + SLICE_S
 
 
 def _in_parts(parts: Iterator[bytes]) -> Response:

@@ -1,14 +1,24 @@
-"""What is worked out of a trace that changed: its calls' prices, its summary, whether it may leave."""
+"""What is worked out of a trace that changed: whether it is open, its calls' prices, its summary.
+
+To *place* traces is quick, and lets the finished ones leave. To *draw* one takes a tenth of a
+millisecond or so, and waits until somebody asks, or until it leaves.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from lumina_stream.protocol.frames import TraceSummary
 from lumina_stream.relay import costs
+from lumina_stream.relay.attributes import MOST, add_digests
 from lumina_stream.relay.backlog import Backlog
 from lumina_stream.relay.held import Held, Memory
 from lumina_stream.relay.outline import CallUsage, usage_of
 from lumina_stream.relay.prices import PriceBook
 from lumina_stream.relay.summaries import summarise
+
+DRAWN_AT_ONCE = 15
+"""Traces drawn before others have their turn."""
 
 
 class Settler:
@@ -33,8 +43,7 @@ class Settler:
 
     def changed(self, trace_id: str, held: Held) -> None:
         """Note that something came for a trace."""
-        held.summary = None
-        self._memory.stale[trace_id] = self._memory.dirty[trace_id] = held
+        self._memory.changed(trace_id, held)
         if held.tree.changed_calls:
             self._unpriced[trace_id] = held
 
@@ -63,10 +72,24 @@ class Settler:
     def summary(self, held: Held) -> TraceSummary:
         """Return a trace's summary as of now."""
         if held.summary is None:
-            self.price(held.tree.trace_id, held)
+            trace_id = held.tree.trace_id
+            self.price(trace_id, held)
+            self.index(held)
             held.summary = summarise(held.tree)
             self._backlog.note(held.summary, held.last_offset)
         return held.summary
+
+    def index(self, held: Held) -> None:
+        """Take in by which attributes a trace is found now."""
+        fresh, held.fresh = held.fresh, set()
+        if not fresh:
+            return
+        held.dirty |= fresh
+        known = len(held.digests)
+        if known < MOST:
+            add_digests(held.digests, map(held.tree.span, fresh))
+            if len(held.digests) > known:
+                self._backlog.note_digests(held.tree.trace_id, b"".join(held.digests))
 
     def take_usage(self, held: Held) -> list[CallUsage]:
         """Return what calls of a trace add, those that changed since the last time; see `leave_usage`.
@@ -89,22 +112,38 @@ class Settler:
         if held.unsaid is not None:
             held.unsaid.update(changed)
 
-    def settle(self) -> None:
-        """Draw the summaries of what changed, and let the finished traces leave."""
+    def place(self) -> None:
+        """See which of the traces that changed are open, and let finished ones leave."""
         memory = self._memory
-        if not memory.stale:
-            return
-        for trace_id, held in list(memory.stale.items()):
-            self.price(trace_id, held)
-            summary = self.summary(held)
-            self._take_shares(held)
-            unwritten, held.unwritten = held.unwritten, {}
-            self._backlog.note_calls(trace_id, costs.rows_of(held.tree, unwritten))
-            memory.place(trace_id, held, is_open=summary.open > 0)
-        memory.stale.clear()
+        for trace_id, held in memory.unplaced.items():
+            memory.place(trace_id, held, is_open=held.tree.open_count > 0)
+        memory.unplaced.clear()
         for trace_id, held in memory.evict():
+            if trace_id in memory.stale:
+                self._draw(trace_id, held)
             unfinished = tuple(held.tree.unfinished_producers())
             if unfinished or held.was_stored:
                 self._backlog.next.unfinished[trace_id] = unfinished
             if held.is_kept:
                 self._backlog.next.drop.add(trace_id)
+
+    def draw_steps(self) -> Iterator[None]:
+        """Place and draw what changed so far, in steps of about a millisecond."""
+        self.place()
+        stale = list(self._memory.stale.items())
+        for at, (trace_id, held) in enumerate(stale, 1):
+            # One that left without its prices is drawn as well, unless it is back as another.
+            if self._memory.stale.get(trace_id) is held:
+                if self._memory.held.get(trace_id, held) is held:
+                    self._draw(trace_id, held)
+                self._memory.stale.pop(trace_id, None)
+            if at % DRAWN_AT_ONCE == 0:
+                yield
+
+    def _draw(self, trace_id: str, held: Held) -> None:
+        self.price(trace_id, held)
+        self.summary(held)
+        self._take_shares(held)
+        unwritten, held.unwritten = held.unwritten, {}
+        self._backlog.note_calls(trace_id, costs.rows_of(held.tree, unwritten))
+        self._memory.stale.pop(trace_id, None)

@@ -16,7 +16,6 @@ from lumina_stream.model import limits
 from lumina_stream.model.errors import RemoteProtocolError
 from lumina_stream.model.events import SpanStarted
 from lumina_stream.model.ids import is_trace_id
-from lumina_stream.model.node import STATES
 from lumina_stream.model.producers import Producer
 from lumina_stream.protocol import frames
 from lumina_stream.protocol.consumer import Span, can_resume
@@ -26,6 +25,7 @@ from lumina_stream.relay.channel import Behind, Subscription
 from lumina_stream.relay.log import Log, LogError, Row
 from lumina_stream.relay.outline import CallUsage, usage_frames, usage_of
 from lumina_stream.relay.publication import Facts, Publication
+from lumina_stream.relay.selection import QueryError, check
 from lumina_stream.relay.snapshots import costs_of, names_of, snapshot
 from lumina_stream.relay.sockets import Gone, Socket
 
@@ -80,9 +80,8 @@ class Consumer:
 
     async def _begin_listing(self) -> None:
         offset = self._subscription.to_now()
-        first = list(self._subscription.channel.first_frames())
         await self._subscribed(offset, recovered=False)
-        await self._send_all(first)
+        await self._send_all(self._subscription.channel.first_frames())
 
     async def _begin_events(self) -> None:
         store, asked = self._relay.store, self._asked
@@ -245,7 +244,7 @@ class Consumer:
     async def _skip(self, behind: Behind) -> None:
         channel = self._subscription.channel
         if self._asked.view in ("traces", "running"):
-            await self._send_all(list(channel.first_frames()))
+            await self._send_all(channel.first_frames())
             return
         await self._fetch()
         following = channel.snapshot()
@@ -264,10 +263,12 @@ class Consumer:
     async def _send(self, frame: frames.AnyFrame) -> None:
         await self._socket.send(self._wire.encode(frame))
 
-    async def _send_all(self, several: Iterable[frames.AnyFrame]) -> None:
+    async def _send_all(self, several: Iterable[frames.AnyFrame | None]) -> None:
+        """Send frames as they are made; None stands for a step that made none."""
         until = time.monotonic() + SLICE_S
         for frame in several:
-            await self._send(frame)
+            if frame is not None:
+                await self._send(frame)
             if time.monotonic() > until:
                 await asyncio.sleep(0)  # a large snapshot leaves the loop to others
                 until = time.monotonic() + SLICE_S
@@ -330,9 +331,7 @@ def _check(asked: frames.Subscribe) -> None:
         asked.view != "trace" or not asked.snapshot or asked.since_ns is not None
     ):
         raise RemoteProtocolError("an outline is a snapshot of the view `trace`")
-    state = asked.filter.state
-    if state is not None and state not in STATES:
-        raise RemoteProtocolError(f"no state {state!r}; there are {', '.join(STATES)}")
-    for text in (asked.filter.service, asked.filter.name):
-        if text is not None and len(text) > limits.NAME_LENGTH:
-            raise RemoteProtocolError("a filter that is too long")
+    try:
+        check(asked.filter)
+    except QueryError as error:
+        raise RemoteProtocolError(str(error)) from None

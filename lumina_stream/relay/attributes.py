@@ -1,0 +1,64 @@
+"""By which attributes a trace is found: short scalars of any of its spans, as digests of `key=value`.
+
+A digest is 8 bytes, so that a trace with a hundred attributes costs the store one small row. That two
+different attributes have one digest happens once in more traces than a relay will ever see.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any
+
+from lumina_stream.model.node import SpanNode
+
+MOST = 1_024
+"""Attributes by which one trace is found, those that came first: 8 KiB. A trace has more if its spans
+say things like row numbers, by which nobody looks for a trace."""
+LENGTH = 128
+"""Characters of a key, and of a value that is a label rather than content."""
+SIZE = 8
+
+Digests = dict[bytes, None]
+"""A set that keeps its order."""
+
+
+def add_digests(digests: Digests, nodes: Iterable[SpanNode | None]) -> None:
+    """Add what spans say to the digests of their trace, as far as there is room."""
+    for node in nodes:
+        if node is None or not node.values:
+            continue
+        for key, held in node.values.items():
+            if len(digests) >= MOST:
+                return
+            text = text_of(held.value)
+            if text is not None and len(key) <= LENGTH:
+                digests[digest_of(f"{key}={text}")] = None
+
+
+def text_of(value: Any) -> str | None:
+    """Return how a value is written in a filter, None for what is no short scalar."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return value if len(value) <= LENGTH else None
+        case int():
+            return str(value) if -(1 << 63) <= value < 1 << 64 else None
+        case float():
+            return repr(value) if math.isfinite(value) else None
+        case _:
+            return None
+
+
+@lru_cache(maxsize=8_192)
+def digest_of(pair: str) -> bytes:
+    """Return the digest of `key=value`."""
+    return blake2b(pair.encode("utf-8", "surrogatepass"), digest_size=SIZE).digest()
+
+
+def split(blob: bytes) -> Iterator[bytes]:
+    """Yield the digests in a row of the store."""
+    return (blob[at : at + SIZE] for at in range(0, len(blob), SIZE))
