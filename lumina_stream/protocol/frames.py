@@ -8,6 +8,9 @@ from lumina_stream.model.events import Attributes, Status
 from lumina_stream.model.producers import Producer
 from lumina_stream.model.record import Columns
 
+KEPT, LEFT = "kept", "left"
+"""What a `hello` says of a spool: its program keeps one, or is gone and another delivers what it left."""
+
 View: TypeAlias = Literal["events", "traces", "trace", "running"]
 
 
@@ -22,7 +25,9 @@ class Hello(_Frame, tag="hello"):
     """Open a producer's connection: who it is, and from which seq on it still holds events.
 
     `nonce` and the process fields tell one incarnation from a clone. `first_seq` is the first
-    unacknowledged seq: what lies between the relay's last and it cannot be had any more.
+    unacknowledged seq: what lies between the relay's last and it cannot be had any more. `spool`:
+    `kept`, its events are also in a file and will come from there; `left`, the producer is gone,
+    this is that file, and `wall_ns` is when it was last alive.
     """
 
     producer_id: str
@@ -38,6 +43,7 @@ class Hello(_Frame, tag="hello"):
     wall_ns: int = 0
     mono_ns: int = 0
     version: int = 1
+    spool: str = ""
 
 
 class Batch(_Frame, tag="batch"):
@@ -56,9 +62,13 @@ class Heartbeat(_Frame, tag="heartbeat"):
 
 
 class Bye(_Frame, tag="bye"):
-    """The producer ends; `last_seq` is its last event."""
+    """Nothing more comes from the producer; `last_seq` is its last event.
+
+    `lost`: it did not end by itself, what it left open is interrupted.
+    """
 
     last_seq: int
+    lost: bool = False
 
 
 # --- relay -> producer -----------------------------------------------------------------------

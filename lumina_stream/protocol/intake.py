@@ -65,10 +65,11 @@ class Alive(msgspec.Struct, frozen=True):
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """The producer said `bye`."""
+    """The producer said `bye`, or (`lost`) another one said that it never will."""
 
     producer_id: str
     last_seq: int
+    lost: bool = False
 
 
 class Closed(msgspec.Struct, frozen=True):
@@ -269,4 +270,4 @@ class ProducerPeer:
         if frame.last_seq > record.accepted:
             return [Reply(frames.Nack(record.accepted + 1))]
         self.ended = True
-        return [Ended(hello.producer_id, frame.last_seq)]
+        return [Ended(hello.producer_id, frame.last_seq, frame.lost)]

@@ -64,10 +64,15 @@ class _Sent(msgspec.Struct, gc=False):
 class ProducerSession:
     """Own seq and acknowledgement of one producer over any number of connections."""
 
-    def __init__(self, hello: frames.Hello) -> None:
+    def __init__(self, hello: frames.Hello, *, left: bool = False) -> None:
+        """Begin at `hello.first_seq`: what precedes it is stored already.
+
+        `left`: the events are what another process left behind, added as there is room for them; a
+        relay may have more of them than were added so far.
+        """
         self._hello = hello
-        self._numbered = 0
-        self._acked = 0
+        self._left = left
+        self._numbered = self._acked = hello.first_seq - 1
         self._unsent: deque[bytes] = deque()
         self._sent: deque[_Sent] = deque()
         self._in_flight = 0
@@ -103,6 +108,11 @@ class ProducerSession:
         return self._kept_bytes
 
     @property
+    def has_room(self) -> bool:
+        """Tell whether more events should be added: what can be sent soon is worth holding here."""
+        return self._kept_bytes < 2 * limits.IN_FLIGHT_BYTES
+
+    @property
     def can_send(self) -> bool:
         """Tell whether `next_batch` would give something now."""
         return self.welcomed and bool(self._unsent) and self._in_flight < limits.IN_FLIGHT_BYTES
@@ -114,12 +124,12 @@ class ProducerSession:
         self._kept_bytes += len(event) + limits.EVENT_OVERHEAD
         return self._numbered
 
-    def connected(self, wall_ns: int, mono_ns: int) -> bytes:
-        """Start a new connection; return the `hello` to send first."""
+    def connected(self, wall_ns: int, mono_ns: int, spool: str = "") -> bytes:
+        """Start a new connection; return the `hello` to send first. `spool` as in it."""
         self._rewind()
         self.welcomed = False
         hello = msgspec.structs.replace(
-            self._hello, first_seq=self._acked + 1, wall_ns=wall_ns, mono_ns=mono_ns
+            self._hello, first_seq=self._acked + 1, wall_ns=wall_ns, mono_ns=mono_ns, spool=spool
         )
         return codec.encode(hello)
 
@@ -169,9 +179,9 @@ class ProducerSession:
         """Return a `heartbeat`; `queued` counts events admitted and not numbered yet."""
         return codec.encode(frames.Heartbeat(self._numbered + queued, wall_ns, mono_ns))
 
-    def bye(self) -> bytes:
-        """Return the `bye` that ends this producer."""
-        return codec.encode(frames.Bye(self._numbered))
+    def bye(self, *, lost: bool = False) -> bytes:
+        """Return the `bye` that ends this producer; `lost`: it did not end by itself."""
+        return codec.encode(frames.Bye(self._numbered, lost))
 
     def rename(self, producer_id: str, nonce: str) -> None:
         """Take a new identity: what is not acknowledged is numbered anew from 1."""
@@ -182,7 +192,7 @@ class ProducerSession:
         self.welcomed = False
 
     def _welcome(self, frame: frames.Welcome) -> list[Signal]:
-        if frame.last_seq > self._numbered:
+        if frame.last_seq > self._numbered and not self._left:
             raise RemoteProtocolError(
                 f"the relay has seq {frame.last_seq} of us, we are at {self._numbered}"
             )
@@ -198,10 +208,12 @@ class ProducerSession:
         return signals
 
     def _acknowledge(self, upto: int) -> list[Signal]:
-        if upto > self._numbered:
-            raise RemoteProtocolError(f"an ack of seq {upto}, we are at {self._numbered}")
         if upto <= self._acked:
             return []
+        if upto > self._numbered:
+            if not self._left:
+                raise RemoteProtocolError(f"an ack of seq {upto}, we are at {self._numbered}")
+            return [Acknowledged(upto, self._skip(upto))]
         released = 0
         while self._acked < upto and self._sent:
             head = self._sent[0]
@@ -229,6 +241,15 @@ class ProducerSession:
         # out again too, and is discarded there.
         self._rewind()
         return [Rewound(self._acked + 1)]
+
+    def _skip(self, upto: int) -> int:
+        """Drop all there is, which is stored, and go on after `upto`; return the bytes dropped."""
+        released = self._kept_bytes
+        self._sent.clear()
+        self._unsent.clear()
+        self._in_flight = self._kept_bytes = 0
+        self._numbered = self._acked = upto
+        return released
 
     def _rewind(self) -> None:
         while self._sent:

@@ -1,0 +1,93 @@
+"""Deliver what a dead program left in its spool: under its own id and seq, and then end it truly.
+
+Sans-I/O. The shell sends what `connected()` returns, feeds every received message to `receive()`
+and sends what that returns, and says `disconnected()` when the connection is gone. `done` then tells
+whether the spool may be removed; if not, another connection goes on where this one stopped.
+"""
+
+from collections.abc import Callable
+
+from lumina_stream.model import limits
+from lumina_stream.model.errors import ConnectionEnded
+from lumina_stream.protocol import frames, producer
+from lumina_stream.protocol.leftover import Leftover
+from lumina_stream.protocol.producer import ProducerSession
+
+BYE = 1000
+"""The close code with which a relay answers a `bye` that it has taken."""
+
+
+class Redelivery:
+    """Deliver one `Leftover`, over any number of connections.
+
+    `new_identity` returns another producer id and nonce, for the case that the relay knows this id
+    as that of a different incarnation: a copied machine has the same spool.
+    """
+
+    def __init__(self, leftover: Leftover, new_identity: Callable[[], tuple[str, str]]) -> None:
+        self.leftover = leftover
+        self.session = ProducerSession(leftover.hello, left=True)
+        self.done = False
+        """Whether the relay has everything and knows how the producer ended."""
+        self.renamed = False
+        """Whether the connection ended because a new id was taken: connect again at once."""
+        self._new_identity = new_identity
+        self._last_ns = leftover.last_time_ns()
+        self._said_bye = False
+        self._offset = 0
+
+    @property
+    def delivered(self) -> int:
+        """Return how many of the events the relay has."""
+        return self.session.acked + self._offset - self.leftover.first_seq + 1
+
+    def connected(self) -> bytes:
+        """Start a new connection; return the `hello` to send first."""
+        self.renamed = self._said_bye = False
+        return self.session.connected(self._last_ns, 0, frames.LEFT)
+
+    def disconnected(self, code: int | None) -> None:
+        """Say that the connection is gone; `code` is the WebSocket close code if there was one."""
+        self.session.disconnected()
+        self.done = self._said_bye and code == BYE
+
+    def receive(self, data: bytes | str) -> list[bytes]:
+        """Take in one message; return what to send now.
+
+        Raises `RemoteProtocolError`, and `ConnectionEnded` when this connection leads no further.
+        """
+        for signal in self.session.receive(data):
+            match signal:
+                case producer.Acknowledged(upto):
+                    self.leftover.skip(upto + self._offset)
+                case producer.IdentityTaken():
+                    self.session.rename(*self._new_identity())
+                    self._offset = self.leftover.next_seq - 1 - self.session.last_seq
+                    self.renamed = True
+                    raise ConnectionEnded("the relay knows this producer id as another one's")
+                case producer.Throttled(pause_s):
+                    raise ConnectionEnded(f"the relay takes nothing for {pause_s:g} s")
+                case producer.Refused(_, message):
+                    raise ConnectionEnded(f"the relay ended the connection: {message}")
+                case producer.Rewound():
+                    self._said_bye = False
+                case producer.Welcomed():
+                    pass
+        return self._following()
+
+    def _following(self) -> list[bytes]:
+        session, found = self.session, list[bytes]()
+        if not session.welcomed:
+            return found
+        while session.has_room:
+            events = self.leftover.take(limits.FRAME_EVENTS)
+            for event in events:
+                session.add(event)
+            if not events:
+                break
+        while (batch := session.next_batch()) is not None:
+            found.append(batch)
+        if not session.unacknowledged and not self._said_bye:
+            self._said_bye = True
+            found.append(session.bye(lost=not self.leftover.ended))
+        return found
