@@ -112,7 +112,7 @@ def drain(stop: threading.Event) -> None:
     assert recorder is not None
     while not stop.wait(0.001):
         taken = recorder.queue.drain(100_000)
-        recorder.queue.release(sum(map(len, taken)) + 96 * len(taken))
+        recorder.queue.release(0, sum(map(len, taken)) + 96 * len(taken))
 
 
 def main() -> None:

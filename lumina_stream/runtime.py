@@ -28,47 +28,31 @@ from lumina_stream.recording.settings import (
     flag,
     program_name,
     rate,
+    spool_folder,
     variable,
 )
+from lumina_stream.recording.statistics import Statistics
 from lumina_stream.recording.values import Cleaner
 
 if TYPE_CHECKING:
     from lumina_stream.recording.subscription import Subscription
     from lumina_stream.transport.exporter import Exporter
-
-
-class Statistics(msgspec.Struct, frozen=True):
-    """What became of what was recorded. Counts are events since `init`.
-
-    `recorded` were admitted to the queue, `acknowledged` of these are stored by a relay, `lost` were
-    refused and reported. `faults` counts errors of our own, `late_calls` calls on ended spans.
-    """
-
-    enabled: bool = False
-    producer_id: str = ""
-    service_name: str = ""
-    endpoint: str = ""
-    recorded: int = 0
-    acknowledged: int = 0
-    queued: int = 0
-    queued_bytes: int = 0
-    lost: int = 0
-    lost_by_type: dict[str, int] = {}
-    unsampled: int = 0
-    late_calls: int = 0
-    faults: int = 0
-    last_fault: str = ""
-    connected: bool = False
-    connections: int = 0
-    last_error: str = ""
+    from lumina_stream.transport.redelivering import Redeliverer
+    from lumina_stream.transport.spool import SpoolQueue
 
 
 class Runtime:
     """Tracing of this process, from `init` to `shutdown`. `init` returns it; keeping it is optional."""
 
     def __init__(
-        self, settings: Settings, ids: IdGenerator | None = None, clock: Clock | None = None
+        self,
+        settings: Settings,
+        ids: IdGenerator | None = None,
+        clock: Clock | None = None,
+        *,
+        lazily: bool = False,
     ) -> None:
+        """Wire it all. `lazily`: a spool's file is made by the first event, if there ever is one."""
         self.settings = settings
         self.producer_id = os.urandom(8).hex()
         self.pid = os.getpid()
@@ -77,8 +61,10 @@ class Runtime:
         """Where a relay started by `init(serve=True)` shows the traces; None without one."""
         self._relay: Any = None
         self._exporter: Exporter | None = None
+        self._redeliverer: Redeliverer | None = None
         self._closed = False
-        self.queue = EventQueue(settings.limits.queue_bytes, reading=settings.export)
+        self._spool: SpoolQueue | None = None
+        self.queue = self._make_queue()
         self.recorder = Recorder(
             self.queue,
             producer_id=self.producer_id,
@@ -92,6 +78,9 @@ class Runtime:
         )
         if settings.export:
             self._exporter = self._make_exporter()
+            if self._spool is not None and not lazily:
+                self._spool.open()
+                self._spool.warn()
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until everything recorded so far is stored; return whether it is. Blocks."""
@@ -111,13 +100,15 @@ class Runtime:
             from lumina_stream.transport.exporter import statistics_of
 
             figures = statistics_of(self._exporter)
+        if self._spool is not None and self._redeliverer is not None:
+            figures |= self._spool.figures() | self._redeliverer.figures()
         return Statistics(
             enabled=active.recorder is recorder,
             producer_id=self.producer_id,
             service_name=self.settings.service_name,
             endpoint=self.settings.endpoint if self.settings.export else "",
-            queued=len(queue.events),
-            queued_bytes=queue.used,
+            queued=queue.pending,
+            queued_bytes=queue.held_bytes,
             lost=queue.losses.total,
             lost_by_type=dict(queue.losses.totals),
             unsampled=recorder.unsampled,
@@ -164,6 +155,13 @@ class Runtime:
             process.boot_id(),
             process.pid_namespace(),
         )
+        beside = None
+        if self._spool is not None:
+            from lumina_stream.transport.redelivering import Redeliverer
+
+            self._spool.begin(hello)
+            self._redeliverer = Redeliverer(self._spool.folder)
+            beside = self._redeliverer.deliver_all
         return Exporter(
             self.queue,
             ProducerSession(hello),
@@ -173,7 +171,17 @@ class Runtime:
             self._new_identity,
             _register_multiprocessing,
             _after_clone,
+            beside,
         )
+
+    def _make_queue(self) -> EventQueue:
+        settings = self.settings
+        if not settings.export or settings.spool_dir is None:
+            return EventQueue(settings.limits.queue_bytes, reading=settings.export)
+        from lumina_stream.transport.spool import SpoolQueue
+
+        self._spool = SpoolQueue(settings.spool_dir, settings.limits.queue_bytes)
+        return self._spool
 
     def _resource(self) -> dict[str, Any]:
         from lumina_stream.version import __version__
@@ -209,7 +217,9 @@ class Runtime:
         delivered = True
         if self._exporter is not None:
             delivered = self._exporter.stop(timeout_s, at_exit=at_exit)
-            if not delivered:
+            kept = bool(self.queue.spool)
+            self.queue.leave(delivered=delivered and self._exporter.said_bye)
+            if not delivered and not kept:  # a spool keeps it for the next start
                 self._report_undelivered()
         if self._relay is not None:
             self._relay.close()
@@ -217,7 +227,7 @@ class Runtime:
 
     def _report_undelivered(self) -> None:
         assert self._exporter is not None
-        waiting = self._exporter.session.unacknowledged + len(self.queue.events)
+        waiting = self._exporter.session.unacknowledged + self.queue.pending
         error = self._exporter.state.last_error
         import logging
 
@@ -247,7 +257,10 @@ class Runtime:
         was_active = active.recorder is self.recorder
         self._closed = True
         self._relay = None  # the parent's child, not ours
-        return Runtime(self.settings, self.recorder.ids, self.clock) if was_active else None
+        if not was_active:
+            return None
+        # It may never record, or become another program.
+        return Runtime(self.settings, self.recorder.ids, self.clock, lazily=True)
 
 
 _runtime: Runtime | None = None
@@ -269,6 +282,7 @@ def init(
     redact: Redaction | Redactor | Iterable[str] | None = DEFAULT,
     capture_content: bool | None = None,
     limits: Limits | None = None,
+    spool_dir: str | os.PathLike[str] | None = None,
     export: bool = True,
     serve: bool = False,
     enabled: bool | None = None,
@@ -278,10 +292,11 @@ def init(
     `endpoint`: the relay's URL, default `http://127.0.0.1:4318`. `sample_rate`: share of traces, 0.0
     to 1.0. `redact`: DEFAULT, None, names to hide beside the defaults, a function
     `(key, value) -> value`, or a `Redaction`. `capture_content=False`: no arguments, results and
-    message texts. `export=False`: record for `subscribe()` alone. `serve=True`: start a relay as a
+    message texts. `spool_dir`: a folder of your own, in which what was recorded outlives a crash
+    (docs/reliability.md). `export=False`: record for `subscribe()` alone. `serve=True`: start a relay as a
     child process; its address is `Runtime.link`. `enabled=False`: everything stays off.
     Each argument wins over its variable: LUMINA_SERVICE_NAME, _ENDPOINT, _TOKEN, _ENVIRONMENT,
-    _SAMPLE_RATE, _CAPTURE_CONTENT, _ENABLED. Raises `ConfigurationError` for a value that cannot be
+    _SAMPLE_RATE, _CAPTURE_CONTENT, _SPOOL_DIR, _ENABLED. Raises `ConfigurationError` for a value that cannot be
     used, and never for a relay that does not answer.
     """
     with _lock:
@@ -302,9 +317,10 @@ def init(
             flag("CAPTURE_CONTENT", True) if capture_content is None else bool(capture_content),
             limits or DEFAULT_LIMITS,
             export,
+            spool_folder(spool_dir),
         )
         on = flag("ENABLED", True) if enabled is None else bool(enabled)
-        runtime = _install(Runtime(settings), on=on)
+        runtime = _install(Runtime(settings, lazily=not on), on=on)
         runtime._relay, runtime.link = relay, relay.url if relay is not None else None  # pyright: ignore[reportPrivateUsage]
         return runtime
 
@@ -393,7 +409,7 @@ def _after_clone() -> None:
     before = _runtime
     if before is None:
         return
-    recorded = list(before.queue.events)
+    recorded = before.queue.inherited()
     _after_in_child()
     if _runtime is not None and _runtime is not before:
         for event in recorded:

@@ -131,7 +131,7 @@ def test_emitted_is_admitted_plus_lost_under_threads(threads: int) -> None:
             batch = queue.drain(7)
             taken.extend(batch)
             for event in batch:
-                queue.release(len(event) + EVENT_OVERHEAD)
+                queue.release(0, len(event) + EVENT_OVERHEAD)
             if len(taken) % 5 == 0:
                 reports.append(queue.losses.take(1))
 
@@ -168,7 +168,7 @@ def test_drain_keeps_events_counted_until_they_are_released() -> None:
     assert queue.drain(3) == [b"\3", b"\4"]
     assert queue.drain(3) == []
     assert queue.used == 5 * (1 + EVENT_OVERHEAD)
-    queue.release(queue.used)
+    queue.release(5, queue.used)
     assert queue.used == 0
 
 

@@ -91,6 +91,9 @@ EXIT_S = 2.0
 """Most that a program's exit waits, and only while acknowledgements arrive."""
 EXIT_UNREACHED_S = 0.1
 """Most that a program's exit waits when no relay ever answered."""
+EXIT_SPOOLED_S = 0.5
+"""Most that the exit of a program with a spool waits, for the `bye`, where a relay answers and little is
+left: nothing is lost without."""
 
 # --- trees -----------------------------------------------------------------------------------
 TREE_SPANS = 1_000_000

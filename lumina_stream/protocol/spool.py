@@ -99,11 +99,16 @@ class Layout(msgspec.Struct, frozen=True):
         return self.data + self.data_bytes
 
 
+def capacity_for(queue_bytes: int) -> int:
+    """Return the bytes that events may take of a spool of about `queue_bytes` in all."""
+    return min(MOST_DATA, max(LEAST_DATA, queue_bytes * 5 // 6 // PAGE * PAGE)) - RESERVE
+
+
 def layout_for(queue_bytes: int, identity: Identity) -> Layout:
     """Return the layout of a spool of about `queue_bytes` in all."""
-    # Room for another id later, and for one that is longer.
+    # With room for another id, and one that is longer.
     identity_bytes = -(-(len(codec.encode(identity)) + 512) // PAGE) * PAGE
-    data = min(MOST_DATA, max(LEAST_DATA, queue_bytes * 5 // 6 // PAGE * PAGE))
+    data = capacity_for(queue_bytes) + RESERVE
     return Layout(identity_bytes, data // LEAST_COST + 2, data)
 
 
@@ -231,7 +236,9 @@ class Ring:
                 room += self._data_end - at
                 at = self._data
             end = at + size
-            where = slice(at, end)  # made here: making one may run the collector, and that a span's end
+            where = slice(
+                at, end
+            )  # made here: making one may run the collector, and that a span's end
             check = zlib.crc32(event, seq)
             buffer, marks, counters = self._buffer, self._marks, self._counters
             slot = self._first_slot + seq % self._slots * SLOT_WORDS
@@ -294,13 +301,12 @@ class Ring:
         """Take another identity: what is not stored is numbered from 1 under it."""
         self._write_identity(Identity(hello, self._identity.created_ns, self.acked))
 
-    def close(self, *, ended: bool) -> None:
-        """Take nothing more. `ended`: the program said that it has nothing more to say."""
-        # From here on no call.
+    def close(self) -> None:
+        """Take nothing more: the program has ended in good order."""
+        # No call: nothing may come between.
         seq = self.seq
         self.used = _CLOSED_USED
-        if ended:
-            self._counters[CLOSED] = (seq + 1) * _SEAL
+        self._counters[CLOSED] = (seq + 1) * _SEAL
 
     def _write_identity(self, identity: Identity) -> None:
         data = codec.encode(identity)
@@ -318,7 +324,8 @@ class Ring:
     def open_bank(self, bank: int) -> None:
         """Set a bank of loss counters to zero. What it counted before must have been reported."""
         counters, start = self._counters, BANKS + bank * BANK_WORDS
-        for word in range(start, start + BANK_WORDS):
+        # The mark, the first word, goes last: without it the counters would count again.
+        for word in range(start + BANK_WORDS - 1, start - 1, -1):
             counters[word] = 0
 
     def mark_of(self, bank: int) -> int:
@@ -328,11 +335,15 @@ class Ring:
     def note_type(self, bank: int, kind: int, counts: dict[str, int], event_type: str) -> None:
         """Write how many events of a type (its index in `LOST_TYPES`) were lost: `counts[event_type]`."""
         counters, word = self._counters, BANKS + bank * BANK_WORDS + TYPES + kind
+        # Read and written without a call between: a handler's count in between is not undone.
         counters[word] = counts[event_type] * _SEAL
 
     def note_trace(self, bank: int, place: int, counts: dict[str, int], trace_id: str) -> None:
         """Write how many events of a trace were lost; `place` is its own, `LOSS_TRACES` is the rest's."""
-        number = 0 if place == limits.LOSS_TRACES else int(trace_id, 16)
+        try:
+            number = 0 if place == limits.LOSS_TRACES else int(trace_id, 16)
+        except ValueError:  # no trace id: it is among the rest
+            return
         counters, word = self._counters, BANKS + bank * BANK_WORDS + TRACES + place * 3
         counters[word + 1] = number >> 64
         counters[word + 2] = number & 0xFFFFFFFFFFFFFFFF

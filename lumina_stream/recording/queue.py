@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from lumina_stream.model import limits
+from lumina_stream.model.codec import encode
 from lumina_stream.model.events import EventsLost
 
 OTHER = "other"
@@ -23,7 +24,7 @@ def _nobody() -> None:
     """Stand in for a reader that is not there yet."""
 
 
-class _Losses:
+class Losses:
     """What was lost since the last report."""
 
     __slots__ = ("by_trace", "by_type", "first_ns", "last_ns", "reason")
@@ -33,6 +34,19 @@ class _Losses:
         self.by_trace: dict[str, int] = {}
         self.first_ns = self.last_ns = 0
         self.reason = "queue_full"
+
+    def report(self, now_ns: int) -> EventsLost:
+        """Return it as an event."""
+        return EventsLost(
+            now_ns,
+            self.reason,
+            sum(self.by_type.values()),
+            self.by_type,
+            self.by_trace,
+            True,
+            self.first_ns,
+            self.last_ns,
+        )
 
 
 class LossLedger:
@@ -46,7 +60,7 @@ class LossLedger:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._since = _Losses()
+        self._since = Losses()
         self.total = 0
         self.totals: dict[str, int] = {}
 
@@ -71,6 +85,11 @@ class LossLedger:
             since.first_ns = since.first_ns or time_ns
             since.last_ns = time_ns
             since.reason = reason
+            # Calls again.
+            self._counted(since, event_type, trace_id)
+
+    def _counted(self, since: Losses, event_type: str, trace_id: str) -> None:
+        """Take note that a count of `since` has changed; the lock is held."""
 
     @property
     def pending(self) -> bool:
@@ -82,18 +101,9 @@ class LossLedger:
         with self._lock:
             if not self._since.by_type:
                 return None
-            fresh = _Losses()
+            fresh = Losses()
             lost, self._since = self._since, fresh
-        return EventsLost(
-            now_ns,
-            lost.reason,
-            sum(lost.by_type.values()),
-            lost.by_type,
-            lost.by_trace,
-            True,
-            lost.first_ns,
-            lost.last_ns,
-        )
+        return lost.report(now_ns)
 
 
 class Waiting(Protocol):
@@ -171,9 +181,41 @@ class EventQueue:
         for waiting in tuple(self.waiting):
             waiting.send_due()
 
-    def release(self, size: int) -> None:
-        """Give back the bytes of events that are stored (overhead included)."""
+    @property
+    def pending(self) -> int:
+        """Return how many events were not taken out."""
+        return len(self.events)
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether the reader would find something now: events, or losses to report."""
+        return bool(self.events) or self.losses.pending
+
+    @property
+    def held_bytes(self) -> int:
+        """Return the bytes of the bound that are not free."""
+        return self.used
+
+    @property
+    def spool(self) -> str:
+        """Return what a `hello` says of a spool: nothing, these events are in memory alone."""
+        return ""
+
+    def release(self, upto: int, size: int) -> None:
+        """Let go of the events up to a seq, which are stored: `size` bytes, overhead included."""
         self.used -= size
+
+    def report_losses(self, now_ns: int) -> None:
+        """Put a report of what was refused among the events, if there is something to report."""
+        lost = self.losses.take(now_ns)
+        if lost is not None:
+            # From a reserve of its own: a report of loss is never itself refused.
+            event = encode(lost)
+            self.used += len(event) + limits.EVENT_OVERHEAD
+            self.events.append(event)
+
+    def renamed(self, producer_id: str, nonce: str) -> None:
+        """Take note that the events are another producer's from now on, numbered from 1."""
 
     def drain(self, most: int) -> list[bytes]:
         """Take out up to `most` events; they stay counted in `used` until they are released."""
@@ -185,6 +227,13 @@ class EventQueue:
         except IndexError:
             pass
         return taken
+
+    def leave(self, *, delivered: bool) -> None:
+        """Take note that tracing ends; `delivered`: the relay has everything and knows of the end."""
+
+    def inherited(self) -> list[bytes]:
+        """Return what was recorded before it was noticed that this process is a clone."""
+        return list(self.events)
 
     def close(self) -> None:
         """Refuse everything from now on, uncounted: for the child of a fork."""

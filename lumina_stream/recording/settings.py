@@ -29,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True):
     capture_content: bool
     limits: Limits
     export: bool
+    spool_dir: str | None = None
 
 
 def variable(name: str) -> str | None:
@@ -63,6 +64,15 @@ def rate(given: float | None) -> float:
             ) from None
     threshold(share)
     return share
+
+
+def spool_folder(given: str | os.PathLike[str] | None) -> str | None:
+    """Return the folder for spools: the argument, else its variable, else none.
+
+    As an absolute path: the program may go elsewhere.
+    """
+    folder = os.fspath(given) if given else variable("SPOOL_DIR")
+    return os.path.abspath(os.path.expanduser(folder)) if folder else None
 
 
 def program_name() -> str:

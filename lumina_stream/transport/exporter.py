@@ -16,12 +16,12 @@ import os
 import random
 import socket
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from lumina_stream.model import codec, limits
+from lumina_stream.model import limits
 from lumina_stream.model.clock import Clock
 from lumina_stream.model.errors import (
     ConfigurationError,
@@ -33,6 +33,7 @@ from lumina_stream.protocol import producer as signals
 from lumina_stream.protocol.producer import ProducerSession
 from lumina_stream.recording.queue import EventQueue
 from lumina_stream.transport.endpoint import Endpoint, resolve
+from lumina_stream.transport.waking import Alarm, FlushRequest, await_thread_exit
 
 if TYPE_CHECKING:
     import asyncio
@@ -40,13 +41,16 @@ if TYPE_CHECKING:
     from lumina_stream.transport.connection import Connection
 
 _DRAIN = 10_000
-"""Events taken out of the queue at once: bounds how long one turn holds the interpreter."""
+"""Events taken out of the queue in one turn: bounds how long it holds the interpreter."""
 _QUIET_TURNS = 8
 """Turns of `COALESCE_S` without an event before the thread sleeps until it is woken."""
 _PARK_S = 1.0
 """How long a fork waits for the thread to stop; longer only if the machine stalls."""
 _STALLED_S = 0.5
 """At exit: how long to wait for the next acknowledgement."""
+
+Beside: TypeAlias = Callable[[Endpoint, str | None, tuple[str, int]], Awaitable[None]]
+"""What else is done while a relay is connected: endpoint, token and address say where it is."""
 
 
 class ExporterState(msgspec.Struct):
@@ -73,6 +77,7 @@ class Exporter:
         new_identity: Callable[[], tuple[str, str]],
         thread_started: Callable[[], None] = lambda: None,
         cloned: Callable[[], None] = lambda: None,
+        beside: Beside | None = None,
     ) -> None:
         self.queue = queue
         self.session = session
@@ -83,17 +88,18 @@ class Exporter:
         self._new_identity = new_identity
         self._thread_started = thread_started
         self._cloned = cloned
+        self._beside = beside
         self._pid = os.getpid()
         self._addresses: list[tuple[str, int]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken: asyncio.Event | None = None
-        self._alarm = _Alarm()  # wakes the thread where it has no loop
+        self._alarm = Alarm()  # wakes the thread where it has no loop
         self._gate = _thread.allocate_lock()  # held by the one thread that runs
         self._thread_id = 0
         self._parked = False
         self._stopping = False
         self._said_bye = False
-        self._flushes: list[_Flush] = []
+        self._flushes: list[FlushRequest] = []
         self._throttled_until = 0.0
         self._heartbeat_s = limits.HEARTBEAT_S
         queue.wake = self.wake
@@ -119,7 +125,7 @@ class Exporter:
         """Wait until all that was recorded before is stored; return whether it was in time."""
         if self._nothing_left:
             return True
-        request = _Flush()
+        request = FlushRequest()
         self._flushes.append(request)
         self.wake()
         try:
@@ -132,13 +138,18 @@ class Exporter:
         """Deliver what there is, say `bye` and stop; return whether everything was stored.
 
         Waits at most `timeout_s`, and only while acknowledgements arrive; `EXIT_UNREACHED_S` once an
-        attempt has failed and no relay ever answered.
+        attempt has failed and no relay ever answered. `at_exit` with a spool: no longer than a `bye`
+        takes, since nothing is lost.
         """
+        if at_exit and self.queue.spool:
+            timeout_s = min(timeout_s, self._bye_s())
         self._stopping = True
         started = time.monotonic()
         if self._gate.acquire(blocking=False):
             self._gate.release()
             if not self._nothing_left:
+                if at_exit and timeout_s <= 0:
+                    return False
                 if at_exit:
                     # No thread can be started any more: deliver from this one.
                     self._deliver_inline(started + min(timeout_s, limits.EXIT_S))
@@ -172,7 +183,7 @@ class Exporter:
         self.wake()
         if self._gate.acquire(timeout=_PARK_S):
             self._gate.release()
-            _await_thread_exit(self._thread_id)
+            await_thread_exit(self._thread_id)
 
     def unpark(self) -> None:
         """Allow the thread again; the next event starts it (not here: fork would warn of it)."""
@@ -180,8 +191,19 @@ class Exporter:
         self.queue.idle = True
 
     @property
+    def said_bye(self) -> bool:
+        """Whether the relay was told that nothing more will come."""
+        return self._said_bye
+
+    def _bye_s(self) -> float:
+        """Return how long a program waits that loses nothing by not waiting."""
+        left = self.queue.held_bytes
+        unreached = self.state.attempts > 0 and not self.state.connected
+        return 0.0 if unreached or left > limits.IN_FLIGHT_BYTES else limits.EXIT_SPOOLED_S
+
+    @property
     def _nothing_left(self) -> bool:
-        return not self.queue.events and not self.session.unacknowledged
+        return not self.queue.pending and not self.session.unacknowledged
 
     def _start(self) -> None:
         if self._parked or not self._gate.acquire(blocking=False):
@@ -207,7 +229,6 @@ class Exporter:
                     continue
                 if self._stopping:
                     break
-                self._number_losses()
                 # Full jitter, but never a storm: relays restart under hundreds of producers.
                 self._alarm.wait(wait_s * (0.5 + random.random() / 2))
                 wait_s = min(wait_s * 2, limits.RECONNECT_MOST_S)
@@ -277,14 +298,15 @@ class Exporter:
             async with connect(
                 self._endpoint, "/v1/stream", token=self._token, address=address
             ) as connection:
-                await connection.send(session.connected(self._clock.now(), self._clock.monotonic()))
+                now_ns, mono_ns = self._clock.now(), self._clock.monotonic()
+                await connection.send(session.connected(now_ns, mono_ns, self.queue.spool))
                 async with asyncio.timeout(limits.CONNECT_TIMEOUT_S):
                     while not session.welcomed:
                         self._handle(session.receive(await connection.receive()))
                 self.state.connections += 1
                 self.state.connected = self.state.answered = True
                 self.state.last_error = ""
-                await self._converse(connection)
+                await self._converse(connection, address)
         except _Renamed:
             return True
         except (ConnectionFailed, ConnectionEnded, ConfigurationError) as error:
@@ -302,17 +324,21 @@ class Exporter:
             session.disconnected()
         return welcomed
 
-    async def _converse(self, connection: Connection) -> None:
+    async def _converse(self, connection: Connection, address: tuple[str, int]) -> None:
         import asyncio
 
         reader = asyncio.ensure_future(self._read(connection))
         writer = asyncio.ensure_future(self._write(connection))
+        tasks = [reader, writer]
+        if self._beside is not None and not self._stopping:
+            work = self._beside(self._endpoint, self._token, address)
+            tasks.append(asyncio.ensure_future(work))
         try:
             await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (reader, writer):
+            for task in tasks:
                 task.cancel()
-            ended = await asyncio.gather(reader, writer, return_exceptions=True)
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
         for outcome in ended:
             if isinstance(outcome, Exception):
                 raise outcome
@@ -349,7 +375,7 @@ class Exporter:
             if now >= beat_at:
                 beat_at = now + self._heartbeat_s
                 await connection.send(
-                    session.heartbeat(len(queue.events), self._clock.now(), self._clock.monotonic())
+                    session.heartbeat(queue.pending, self._clock.now(), self._clock.monotonic())
                 )
             if self._stopping and self._nothing_left:
                 await connection.send(session.bye())
@@ -364,7 +390,7 @@ class Exporter:
             # The order matters: an append after `idle` is set wakes us, one before it is seen here.
             woken.clear()
             queue.idle = True
-            if queue.events or queue.losses.pending:
+            if queue.ready and session.has_room:
                 queue.idle = False
                 continue
             with contextlib.suppress(TimeoutError):
@@ -382,26 +408,23 @@ class Exporter:
                 await connection.send(batch)
 
     def _drain(self) -> int:
-        """Number what is in the queue; return how many events that was."""
-        events = self.queue.drain(_DRAIN)
-        add = self.session.add
-        for event in events:
-            add(event)
-        self._number_losses()
-        self._check_flushes(drained=len(events) < _DRAIN)
-        return len(events)
+        """Number what is in the queue, as far as there is use for it; return how many that was."""
+        queue, session = self.queue, self.session
+        queue.report_losses(self._clock.now())
+        found = 0
+        while session.has_room and found < _DRAIN:
+            events = queue.drain(limits.FRAME_EVENTS)
+            for event in events:
+                session.add(event)
+            found += len(events)
+            if len(events) < limits.FRAME_EVENTS:
+                break
+        self._check_flushes()
+        return found
 
-    def _number_losses(self) -> None:
-        # From a reserve of its own: a report of loss is never itself refused.
-        lost = self.queue.losses.take(self._clock.now())
-        if lost is not None:
-            data = codec.encode(lost)
-            self.queue.used += len(data) + limits.EVENT_OVERHEAD
-            self.session.add(data)
-
-    def _check_flushes(self, *, drained: bool) -> None:
+    def _check_flushes(self) -> None:
         for request in list(self._flushes):
-            if request.target is None and drained and not self.queue.events:
+            if request.target is None and not self.queue.pending:
                 request.target = self.session.last_seq
             if request.target is not None and self.session.acked >= request.target:
                 request.done()
@@ -410,8 +433,8 @@ class Exporter:
         for signal in received:
             match signal:
                 case signals.Acknowledged():
-                    self.queue.release(signal.released_bytes)
-                    self._check_flushes(drained=False)
+                    self.queue.release(signal.upto, signal.released_bytes)
+                    self._check_flushes()
                     self._rouse()
                 case signals.Welcomed():
                     self._heartbeat_s = signal.heartbeat_s
@@ -420,7 +443,9 @@ class Exporter:
                 case signals.Rewound():
                     self._rouse()
                 case signals.IdentityTaken():
-                    self.session.rename(*self._new_identity())
+                    producer_id, nonce = self._new_identity()
+                    self.session.rename(producer_id, nonce)
+                    self.queue.renamed(producer_id, nonce)
                     raise _Renamed
                 case signals.Refused():
                     raise ConnectionEnded(f"the relay ended the connection: {signal.message}")
@@ -434,58 +459,11 @@ class _Renamed(Exception):
     """Another incarnation holds our id; a new one was taken: connect again at once."""
 
 
-class _Flush:
-    """A thread that waits until what it recorded is stored."""
-
-    __slots__ = ("_lock", "target")
-
-    def __init__(self) -> None:
-        self.target: int | None = None
-        self._lock = _thread.allocate_lock()
-        self._lock.acquire()
-
-    def wait(self, timeout_s: float) -> bool:
-        return self._lock.acquire(timeout=max(0.0, timeout_s))
-
-    def done(self) -> None:
-        with contextlib.suppress(RuntimeError):
-            self._lock.release()
-
-
-class _Alarm:
-    """An event that may be set from anywhere, a signal handler included: `threading.Event` takes locks."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = _thread.allocate_lock()
-        self._lock.acquire()
-
-    def set(self) -> None:
-        with contextlib.suppress(RuntimeError):
-            self._lock.release()
-
-    def clear(self) -> None:
-        self._lock.acquire(blocking=False)
-
-    def wait(self, timeout_s: float) -> None:
-        self._lock.acquire(timeout=timeout_s)
-
-
-def _await_thread_exit(thread_id: int) -> None:
-    """Wait until the system has forgotten a thread that has returned: fork counts them there."""
-    path = f"/proc/self/task/{thread_id}"
-    for _ in range(1000):
-        if not thread_id or not os.path.exists(path):
-            return
-        time.sleep(0.0001)
-
-
 def statistics_of(exporter: Exporter) -> dict[str, Any]:
     """Return what the exporter adds to `statistics()`."""
     session, state = exporter.session, exporter.state
     return {
-        "recorded": session.last_seq + len(exporter.queue.events),
+        "recorded": session.last_seq + exporter.queue.pending,
         "acknowledged": session.acked,
         "connected": state.connected,
         "connections": state.connections,
