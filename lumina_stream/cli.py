@@ -1,4 +1,4 @@
-"""The command `lumina-stream`: serve, tail, run, export, check, backup, demo."""
+"""The command `lumina-stream`: serve, tail, run, export, spool, check, backup, demo."""
 
 import argparse
 import os
@@ -46,6 +46,7 @@ examples:
   lumina-stream serve --port 0 --data /tmp/traces        any free port, another data folder
   lumina-stream serve --keep 30d --max-bytes 50GiB       keep more
   lumina-stream serve --forward http://collector:4318    and pass finished spans on
+  lumina-stream serve --spool /var/lib/app/spool         and take what killed programs left there
   LUMINA_TOKEN=... lumina-stream serve --host 0.0.0.0    for a team; a token is then required
 
 In a pipe or file the URL is the one line on stdout once it is ready; everything else goes to stderr.
@@ -100,6 +101,18 @@ examples:
 The copy holds everything that was acknowledged when the command began. A relay may run meanwhile.
 """
 
+_SPOOL_EPILOG = """\
+A program that was given a folder, by init(spool_dir=DIR) or LUMINA_SPOOL_DIR, keeps there what a relay has
+not stored yet. If it is killed, its next start delivers that, or `serve --spool DIR`, or `spool send DIR`.
+
+examples:
+  lumina-stream spool show /var/lib/app/spool
+  lumina-stream spool show /var/lib/app/spool --json | jq .events
+  lumina-stream spool send /var/lib/app/spool --url http://relay:4318
+
+LUMINA_WRITE_TOKEN or LUMINA_TOKEN is the relay's token.
+"""
+
 _DEMO_EPILOG = """\
 Nothing is installed, called or kept: the pipeline sleeps where a real one would wait, its relay runs
 on a free port with a temporary folder. On a desktop the dashboard opens beside the live tree, and the
@@ -139,6 +152,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _check(options)
             case "backup":
                 return _backup(options)
+            case "spool":
+                from lumina_stream.viewing import spooling
+
+                if options.action is None:
+                    options.parser.error("spool what? `show DIR` or `send DIR`")
+                act = spooling.run_show if options.action == "show" else spooling.run_send
+                return act(options)
             case "demo":
                 from lumina_stream.viewing.demonstration import run_demo
 
@@ -222,6 +242,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--forward", metavar="URL",
         help="send finished spans on to this OTLP backend, at least once (LUMINA_FORWARD)",
+    )  # fmt: skip
+    serve.add_argument(
+        "--spool", type=Path, metavar="DIR",
+        help="take what killed programs of this machine left in their spool folder",
     )  # fmt: skip
     serve.add_argument("--allow-host", action="append", default=[], metavar="HOST",
                        type=_checked(parse_host),
@@ -326,6 +350,27 @@ def _parser() -> argparse.ArgumentParser:
         help="data folder (the XDG state folder's lumina-stream)",
     )  # fmt: skip
 
+    spool = commands.add_parser(
+        "spool", help="look at or deliver what killed programs left",
+        description="Look at the spools of a folder, or deliver what is left in them.",
+        epilog=_SPOOL_EPILOG, formatter_class=raw,
+    )  # fmt: skip
+    spool.set_defaults(parser=spool)
+    actions = spool.add_subparsers(dest="action", metavar="ACTION")
+    show = actions.add_parser(
+        "show", help="list the spools of a folder", epilog=_SPOOL_EPILOG, formatter_class=raw
+    )
+    show.add_argument("folder", metavar="DIR", type=Path)
+    show.add_argument("--json", action="store_true", help="print one spool a line, as JSON")
+    send = actions.add_parser(
+        "send", help="deliver what dead programs left", epilog=_SPOOL_EPILOG, formatter_class=raw
+    )
+    send.add_argument("folder", metavar="DIR", type=Path)
+    send.add_argument(
+        "--url", metavar="U", type=_checked(_url),
+        help=f"the relay (LUMINA_ENDPOINT, else {DEFAULT_ENDPOINT})",
+    )  # fmt: skip
+
     commands.add_parser(
         "demo", help="watch a simulated pipeline",
         description="Watch a simulated RAG pipeline run, live in this terminal.",
@@ -345,6 +390,7 @@ def _serve(options: argparse.Namespace) -> int:
         max_bytes=options.max_bytes,
         prices=tuple(options.prices),
         forward=options.forward,
+        spool=options.spool,
         allow_hosts=tuple(options.allow_host),
         allow_origins=tuple(options.allow_origin),
         root_path=options.root_path,

@@ -6,6 +6,11 @@ A leaf beside the rooms: the program says it of itself, the relay looks it up.
 import os
 
 
+def new_identity() -> tuple[str, str]:
+    """Return a producer id and a nonce that nobody has."""
+    return os.urandom(8).hex(), os.urandom(8).hex()
+
+
 def process_start(pid: int) -> int:
     """Return when a process was started, in clock ticks since boot; 0 where that cannot be told."""
     try:

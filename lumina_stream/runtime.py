@@ -54,7 +54,7 @@ class Runtime:
     ) -> None:
         """Wire it all. `lazily`: a spool's file is made by the first event, if there ever is one."""
         self.settings = settings
-        self.producer_id = os.urandom(8).hex()
+        self.producer_id, self._nonce = process.new_identity()
         self.pid = os.getpid()
         self.clock = clock or Clock()
         self.link: str | None = None
@@ -145,7 +145,7 @@ class Runtime:
 
         hello = Hello(
             self.producer_id,
-            os.urandom(8).hex(),
+            self._nonce,
             1,
             self.settings.service_name,
             self._resource(),
@@ -204,8 +204,9 @@ class Runtime:
         return resource
 
     def _new_identity(self) -> tuple[str, str]:
-        self.producer_id = self.recorder.producer_id = os.urandom(8).hex()
-        return self.producer_id, os.urandom(8).hex()
+        self.producer_id, self._nonce = process.new_identity()
+        self.recorder.producer_id = self.producer_id
+        return self.producer_id, self._nonce
 
     def _shut_down(self, timeout_s: float, *, at_exit: bool) -> bool:
         if self._closed:

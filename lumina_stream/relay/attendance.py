@@ -20,7 +20,7 @@ from lumina_stream.model.events import (
 )
 from lumina_stream.protocol import frames
 from lumina_stream.protocol.intake import Alive, Ended, Identity, Intake, Missing, ProducerPeer
-from lumina_stream.relay import admission
+from lumina_stream.relay import admission, spools
 from lumina_stream.relay.liveness import Liveness
 from lumina_stream.relay.log import Log, LogError
 from lumina_stream.relay.streaming import ProducerConnection
@@ -53,7 +53,7 @@ class Attendance:
         )
         self.liveness = Liveness(self._lost, self._returned, self._grace, lease_s=lease_s)
         self._connections: dict[str, ProducerConnection] = {}
-        self._ending: dict[str, tuple[ProducerConnection, int]] = {}
+        self._ending: dict[str, tuple[ProducerConnection, Ended]] = {}
         self._fates: dict[str, str] = {}
         self._heard: dict[str, _Heard] = {}
         self._said_ns = 0
@@ -67,6 +67,10 @@ class Attendance:
         self._connections[producer_id] = connection
         now = self._relay.clock.now()
         heard = self._heard_of(producer_id)
+        if spools.is_left(hello):
+            spools.met(self, hello)
+            heard.wall_ns = hello.wall_ns
+            return
         heard.wall_ns = now
         heard.skew_ns = hello.wall_ns - now if hello.wall_ns else 0
         self.introduce(hello)
@@ -76,7 +80,7 @@ class Attendance:
         """Say who a producer is, if that is new, or that it is back."""
         producer_id = hello.producer_id
         # What changes with every connection is not worth a record.
-        lasting = msgspec.structs.replace(hello, first_seq=1, wall_ns=0, mono_ns=0)
+        lasting = spools.lasting(hello)
         if self._hellos.get(producer_id) != lasting:
             self._hellos[producer_id] = lasting
             self._relay.counters.producers_met += 1
@@ -90,7 +94,7 @@ class Attendance:
                 hello.host,
             )
             self._say(started, remember=(producer_id, codec.encode(lasting)))
-        else:
+        elif not spools.is_left(hello):
             self._returned(producer_id)
 
     def hello_of(self, producer_id: str) -> frames.Hello | None:
@@ -107,7 +111,7 @@ class Attendance:
     def heard(self, connection: ProducerConnection) -> None:
         """Note that a producer sent something."""
         hello = connection.peer.hello
-        if hello is not None and not connection.peer.superseded:
+        if hello is not None and not connection.peer.superseded and not spools.is_left(hello):
             self._heard_of(hello.producer_id).wall_ns = self._relay.clock.now()
             self.liveness.heard(hello.producer_id)
 
@@ -124,7 +128,7 @@ class Attendance:
 
     def ending(self, connection: ProducerConnection, ended: Ended) -> None:
         """Take in a `bye`: the producer has ended once its last event is stored."""
-        self._ending[ended.producer_id] = (connection, ended.last_seq)
+        self._ending[ended.producer_id] = (connection, ended)
         self._end(ended.producer_id)
 
     def disconnected(self, connection: ProducerConnection) -> None:
@@ -134,17 +138,24 @@ class Attendance:
             return
         del self._connections[hello.producer_id]
         if hello.producer_id not in self._ending:
-            self.liveness.disconnected(hello.producer_id)
+            if spools.is_left(hello):
+                self._lost(hello.producer_id)
+                self._heard.pop(hello.producer_id, None)
+            else:
+                self.liveness.disconnected(hello.producer_id)
 
     def _end(self, producer_id: str) -> None:
-        connection, last_seq = self._ending[producer_id]
-        if self.intake.last_seq(producer_id) < last_seq:
+        connection, ended = self._ending[producer_id]
+        if self.intake.last_seq(producer_id) < ended.last_seq:
             return
         del self._ending[producer_id]
         self.liveness.ended(producer_id)
+        if ended.lost:
+            self._lost(producer_id)
+        else:
+            self._fates[producer_id] = "ended"
+            self._say(ProducerEnded(self._stamp_ns(producer_id), producer_id, ended.last_seq))
         self._heard.pop(producer_id, None)
-        self._fates[producer_id] = "ended"
-        self._say(ProducerEnded(self._stamp_ns(producer_id), producer_id, last_seq))
         connection.close(1000, "bye")
 
     def silent(self, producer_id: str) -> None:
@@ -161,7 +172,7 @@ class Attendance:
         seen_ns = (heard.wall_ns or now) + heard.skew_ns
         said: list[ProducerEvent] = [ProducerLost(now, producer_id, heard.last_seq, seen_ns)]
         unsent = heard.admitted - heard.last_seq
-        if unsent > 0:
+        if unsent > 0 and not spools.is_kept(self._hellos.get(producer_id)):
             self._relay.counters.lost_reported += unsent
             said.append(
                 EventsLost(now, "producer_lost", unsent, exact=False, subject_id=producer_id)

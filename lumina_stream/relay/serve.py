@@ -26,6 +26,7 @@ from lumina_stream.relay.forward import Forwarder, forward_headers, forward_url
 from lumina_stream.relay.log import LogError
 from lumina_stream.relay.prices import PriceBook, read_prices
 from lumina_stream.relay.sockets import PING_INTERVAL_S, PING_TIMEOUT_S, RelayHttp, RelayProtocol
+from lumina_stream.relay.spools import Spools
 from lumina_stream.relay.sqlite_log import SqliteLog
 
 DEFAULT_PORT = 4318
@@ -48,6 +49,7 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True):
     `prices` are price files (see `prices.FilePrice`), the first one that has a model counts.
 
     `forward`: an OTLP backend that gets the finished spans, with `forward_headers` in each request.
+    `spool`: a folder of this machine where programs leave what they could not send.
     `lease_s`: how long a producer of another machine may be gone before it counts as lost.
     """
 
@@ -67,6 +69,7 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True):
     log_format: LogFormat = "auto"
     forward: str | None = None
     forward_headers: dict[str, str] = {}
+    spool: Path | None = None
 
 
 def default_data_folder() -> Path:
@@ -175,17 +178,21 @@ async def _serve(
     forwarder = None
     if config.forward is not None:
         forwarder = Forwarder(relay, config.forward, config.forward_headers)
-    async with _running(relay, forwarder):
+    spools = Spools(relay, config.spool) if config.spool is not None else None
+    async with _running(relay, forwarder, spools):
         announcing = asyncio.create_task(_announce(relay, server, url, folder, access, on_ready))
         await server.serve(sockets=[listener])
         announcing.cancel()
 
 
 @contextlib.asynccontextmanager
-async def _running(relay: Relay, forwarder: Forwarder | None) -> AsyncGenerator[None]:
+async def _running(
+    relay: Relay, forwarder: Forwarder | None, spools: Spools | None
+) -> AsyncGenerator[None]:
     relay.start()
-    if forwarder is not None:
-        relay.run_beside(forwarder.run())
+    for beside in (forwarder, spools):
+        if beside is not None:
+            relay.run_beside(beside.run())
     try:
         yield
     finally:

@@ -7,7 +7,7 @@ dropped, and the peer reconnects and goes on where it stopped.
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -58,6 +58,26 @@ class RelayProtocol(WebSocketsSansIOProtocol):
 
 class Gone(Exception):
     """The peer's connection ended."""
+
+
+class Peer(Protocol):
+    """An open connection to somebody who speaks the protocol; `Socket` is the usual one."""
+
+    async def receive(self) -> bytes | str:
+        """Return the next message; raise `Gone` at the end."""
+        ...
+
+    async def send(self, data: bytes | str) -> None:
+        """Send a message; raise `Gone` at the end."""
+        ...
+
+    async def close(self, code: int, reason: str = "") -> None:
+        """Close the connection."""
+        ...
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        ...
 
 
 class Socket:

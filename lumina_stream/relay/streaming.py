@@ -22,7 +22,7 @@ from lumina_stream.protocol.intake import (
 )
 from lumina_stream.protocol.wire import wire_for
 from lumina_stream.relay.admission import is_reserved
-from lumina_stream.relay.sockets import Gone, Socket
+from lumina_stream.relay.sockets import Gone, Peer, Socket
 
 if TYPE_CHECKING:
     from lumina_stream.relay.core import Relay
@@ -35,7 +35,7 @@ none gets there."""
 class ProducerConnection:
     """A producer's connection: what came from it, and what waits to go to it."""
 
-    def __init__(self, relay: "Relay", socket: Socket, peer: ProducerPeer) -> None:
+    def __init__(self, relay: "Relay", socket: Peer, peer: ProducerPeer) -> None:
         self._relay = relay
         self._socket = socket
         self.peer = peer

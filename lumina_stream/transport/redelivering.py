@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,7 @@ from lumina_stream.model.errors import (
     DecodeError,
     RemoteProtocolError,
 )
+from lumina_stream.process import new_identity
 from lumina_stream.protocol.leftover import Leftover
 from lumina_stream.protocol.redelivery import Redelivery
 from lumina_stream.spool_folder import SpoolFile
@@ -108,8 +108,3 @@ class Delivery:
 def read(file: SpoolFile) -> Redelivery:
     """Return what is to be delivered of a file. Raises `DecodeError` if nobody can tell whose it is."""
     return Redelivery(Leftover(memoryview(file.memory), time.time_ns()), new_identity)
-
-
-def new_identity() -> tuple[str, str]:
-    """Return another producer id and nonce."""
-    return os.urandom(8).hex(), os.urandom(8).hex()
