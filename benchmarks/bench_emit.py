@@ -2,7 +2,8 @@
 
 Held equal: one thread, the same interpreter, one span and one attribute a round. Ours runs with its
 defaults: limits, redaction, the byte-bounded queue, taken out by a thread of the benchmark instead
-of a relay. The naive floor has none of these.
+of a relay. The naive floor has none of these. The last rows compare the queue in memory with a spool,
+round by round in turn, so that both meet the same noise.
 """
 
 import contextvars
@@ -10,6 +11,7 @@ import os
 import platform
 import statistics
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -18,7 +20,10 @@ from collections.abc import Callable
 import msgspec
 
 import lumina_stream as lumina
+from lumina_stream.protocol.frames import Hello
 from lumina_stream.recording.context import active
+from lumina_stream.recording.queue import EventQueue
+from lumina_stream.transport.spool import SpoolQueue
 
 ROUNDS, BATCH = 31, 4_000
 
@@ -75,10 +80,10 @@ class NaiveSpan:
         )
 
 
-def measure(block: Callable[[], None]) -> list[float]:
+def measure(block: Callable[[], None], rounds: int = ROUNDS) -> list[float]:
     """Return nanoseconds a call, one figure a round."""
     figures: list[float] = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         started = time.perf_counter_ns()
         for _ in range(BATCH):
             block()
@@ -110,9 +115,32 @@ def drain(stop: threading.Event) -> None:
     """Take events out as the exporter does, acknowledging at once."""
     recorder = active.recorder
     assert recorder is not None
+    upto: dict[int, int] = {}
     while not stop.wait(0.001):
-        taken = recorder.queue.drain(100_000)
-        recorder.queue.release(0, sum(map(len, taken)) + 96 * len(taken))
+        queue = recorder.queue
+        while taken := queue.drain(1_000):
+            upto[id(queue)] = upto.get(id(queue), 0) + len(taken)
+            queue.release(upto[id(queue)], sum(map(len, taken)) + 96 * len(taken))
+
+
+def compare(folder: str) -> tuple[dict[str, list[float]], int]:
+    """Return figures of the queue in memory and of a spool, and how many events were refused."""
+    recorder = active.recorder
+    assert recorder is not None
+    spool = SpoolQueue(folder)
+    spool.begin(Hello("bench", "nonce", 1, "bench"))
+    spool.open()
+    assert not spool.problem, spool.problem
+    queues: dict[str, EventQueue] = {"in memory": recorder.queue, "in a spool": spool}
+    figures: dict[str, list[float]] = {name: [] for name in queues}
+    for _ in range(ROUNDS):
+        for name, queue in queues.items():
+            recorder.queue = queue
+            while queue.pending:
+                time.sleep(0.001)
+            figures[name] += measure(traced, 1)
+    spool.leave(delivered=True)
+    return figures, spool.losses.total
 
 
 def main() -> None:
@@ -130,9 +158,12 @@ def main() -> None:
     rows["naive floor, span + 1 attribute"] = measure(naive)
     rows["lumina, span"] = measure(bare)
     rows["lumina, span + 1 attribute"] = measure(traced)
+    with tempfile.TemporaryDirectory() as folder:
+        queues, lost = compare(folder)
     stop.set()
     drainer.join()
-    lost = lumina.statistics().lost
+    lost += lumina.statistics().lost
+    rows |= {f"span + 1 attribute, {name}": figures for name, figures in queues.items()}
     base = statistics.median(rows["empty `with`"])
     floor = statistics.median(rows["naive floor, span + 1 attribute"])
     print(
@@ -144,6 +175,8 @@ def main() -> None:
         print(
             f"{name:34} {median:6.0f} {min(figures):6.0f} ns {median / base:6.2f} {median / floor:8.2f}"
         )
+    ratios = [b / a for a, b in zip(*queues.values(), strict=True)]
+    print(f"spool / memory, median of the rounds: {statistics.median(ratios):.2f}")
     print(f"events refused during the run: {lost}")
 
 

@@ -219,7 +219,7 @@ class Ring:
         """Return whose spool it is."""
         return self._identity
 
-    def append(self, event: bytes, bound: int, mark: int = HEAD) -> bool:
+    def append(self, event: bytes, bound: int, mark: int = 0) -> bool:
         """Append an event unless it would exceed `bound`; return whether it was taken.
 
         When this returns, the event survives the process. `mark`: a further word that gets the
@@ -242,6 +242,7 @@ class Ring:
             check = zlib.crc32(event, seq)
             buffer, marks, counters = self._buffer, self._marks, self._counters
             slot = self._first_slot + seq % self._slots * SLOT_WORDS
+            head = seq * _SEAL
             # From here on no call.
             used = self.used + room
             if used > bound:
@@ -251,8 +252,9 @@ class Ring:
                 marks[slot] = at
                 marks[slot + 1] = size
                 marks[slot + 2] = check
-                counters[mark] = seq * _SEAL
-                counters[HEAD] = seq * _SEAL
+                if mark:
+                    counters[mark] = head
+                counters[HEAD] = head
                 self.seq = seq
                 self._at = end
                 self.used = used
