@@ -1,53 +1,17 @@
 """The spool in memory: what a ring keeps, and what is read back of one that was killed or damaged."""
 
-import mmap
-import time
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.spools import HELLO, all_of, event, fill, left, new_ring, stores_of
 
 from lumina_stream.model import codec, limits
 from lumina_stream.model.errors import DecodeError
 from lumina_stream.model.events import EventsLost
 from lumina_stream.protocol import frames, spool
-from lumina_stream.protocol.leftover import NOTHING, OTHER, Leftover
-from lumina_stream.protocol.spool import Identity, Ring, layout_for
-
-HELLO = frames.Hello("producer", "nonce", 1, "api", {"k": "v"}, "host", 42)
-
-
-def new_ring(queue_bytes: int = 0) -> tuple[Ring, mmap.mmap]:
-    """Return a ring of the least size (48 KiB of events), or a larger one, and its memory."""
-    identity = Identity(HELLO, time.time_ns())
-    layout = layout_for(queue_bytes, identity)
-    memory = mmap.mmap(-1, layout.size)
-    return Ring(memory, layout, identity), memory
-
-
-def left(memory: mmap.mmap | bytes) -> Leftover:
-    """Read a copy, as if its program had been killed now."""
-    return Leftover(memoryview(bytes(memory)), 7)
-
-
-def all_of(leftover: Leftover) -> list[bytes]:
-    found: list[bytes] = []
-    while events := leftover.take(10):
-        found += events
-    return found
-
-
-def event(n: int, size: int = 0) -> bytes:
-    return codec.encode({"type": "x", "time_ns": n, "pad": "x" * size})
-
-
-def fill(ring: Ring, count: int, size: int = 0) -> list[bytes]:
-    events = [event(n, size) for n in range(1, count + 1)]
-    for one in events:
-        assert ring.append(one, ring.capacity)
-    return events
-
+from lumina_stream.protocol.leftover import NOTHING, OTHER
 
 # --- the ring ----------------------------------------------------------------------------------
 
@@ -193,35 +157,22 @@ def test_room_is_kept_for_the_report_of_a_loss() -> None:
 # --- killed in the middle ------------------------------------------------------------------------
 
 
-def writes_of_last(before: bytes, after: bytes) -> list[int]:
-    """Return the places of the bytes that the last append wrote, in the order of writing."""
-    layout = spool.read_layout(memoryview(after).cast("Q"))
-    changed = [place for place in range(len(after)) if before[place] != after[place]]
-    data = [place for place in changed if place >= layout.data]
-    slot = [place for place in changed if layout.first_slot * 4 <= place < layout.data]
-    head = [place for place in changed if place // 8 == spool.HEAD]
-    assert len(data) + len(slot) + len(head) == len(changed)
-    return data + slot + head
-
-
 def test_killed_at_every_byte_of_an_append() -> None:
     """What was there before is there, the last event is there or not, and nothing is damaged."""
     ring, memory = new_ring()
     events = fill(ring, 5, 20)
     ring.take(5)
     ring.release(2)
-    before = bytes(memory)
-    last = event(6, 50)
-    assert ring.append(last, ring.capacity)
-    after = bytes(memory)
-    image = bytearray(before)
-    for place in writes_of_last(before, after):
-        image[place] = after[place]
+    image, last = bytearray(memory), event(6, 50)
+    stores = stores_of(ring, memory, last)
+    assert len(stores) > len(last)
+    for place, value in stores:
+        image[place] = value
         leftover = left(bytes(image))
         found = all_of(leftover)
         assert found in (events[2:], [*events[2:], last])
         assert (leftover.first_seq, leftover.damaged) == (3, 0)
-    assert image == after and all_of(left(after))[-1] == last
+    assert image == bytes(memory) and found == [*events[2:], last]
 
 
 def test_a_torn_last_event_is_lost_by_exactly_one_wherever_it_is_torn() -> None:
@@ -229,12 +180,12 @@ def test_a_torn_last_event_is_lost_by_exactly_one_wherever_it_is_torn() -> None:
     ring, memory = new_ring()
     events = fill(ring, 5, 20)
     before = bytes(memory)
-    assert ring.append(event(6, 50), ring.capacity)
-    after = bytes(memory)
-    layout = spool.read_layout(memoryview(after).cast("Q"))
-    written = [place for place in writes_of_last(before, after) if place >= layout.first_slot * 4]
+    stores = stores_of(ring, memory, event(6, 50))
+    first_slot = spool.read_layout(memoryview(before).cast("Q")).first_slot * 4
+    written = [place for place, _ in stores if place >= first_slot]
+    assert len(written) > len(event(6, 50))
     for torn in range(len(written)):
-        image = bytearray(after)
+        image = bytearray(memory)
         for place in written[torn:]:
             image[place] = before[place]
         leftover = left(bytes(image))

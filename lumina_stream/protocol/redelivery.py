@@ -80,7 +80,7 @@ class Redelivery:
         if not session.welcomed:
             return found
         while session.has_room:
-            events = self.leftover.take(limits.FRAME_EVENTS)
+            events = self.leftover.take(limits.FRAME_EVENTS, limits.IN_FLIGHT_BYTES)
             for event in events:
                 session.add(event)
             if not events:

@@ -1,7 +1,9 @@
 """From producers to a consumer through relays that die: every event once, dense, in order.
 
-The classes are the ones that ship; only the bytes' way between them, the log and the failures are
-made up here. A run is its seed: `SIMULATION_SEED=7 pytest tests/simulation/test_delivery.py`.
+One program has a spool and is killed again and again, in the middle of a write too; what it left is
+delivered by others, which are killed as well. The classes are the ones that ship; only the bytes' way
+between them, the log and the failures are made up here. A run is its seed:
+`SIMULATION_SEED=7 pytest tests/simulation/test_delivery.py`.
 """
 
 import os
@@ -12,6 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
+from support.spools import left, new_ring, stores_of
 
 from lumina_stream.model import codec
 from lumina_stream.model.events import Fact, UnknownEvent
@@ -28,7 +31,8 @@ from lumina_stream.protocol.intake import (
     ProducerPeer,
     Reply,
 )
-from lumina_stream.protocol.producer import IdentityTaken, ProducerSession
+from lumina_stream.protocol.producer import Acknowledged, IdentityTaken, ProducerSession
+from lumina_stream.protocol.redelivery import BYE, Redelivery
 from lumina_stream.protocol.wire import BINARY
 
 RUNS = int(os.environ.get("SIMULATION_RUNS", "300"))
@@ -51,7 +55,8 @@ class Link:
 
     def __init__(self) -> None:
         self.up: deque[bytes] = deque()
-        self.down: deque[bytes] = deque()
+        self.down: deque[bytes | int] = deque()
+        """Messages, and at the end a close code."""
 
 
 class Relay:
@@ -70,6 +75,9 @@ class Relay:
         self.pending: list[Stored] = []
         self.peers: dict[Link, ProducerPeer] = {}
         self.tails: dict[Link, int] = {}
+        self.ending: dict[Link, Ended] = {}
+        self.ended: dict[str, bool] = {}
+        """Of the producers that ended in this run: whether they were lost."""
 
     def open_epoch(self, name: str) -> None:
         self.epochs.append(Span(name, len(self.log) + 1, len(self.log)))
@@ -97,7 +105,10 @@ class Relay:
                     self.pending.append(Stored(action.producer_id, upto, b"", action.count))
                 case Closed(frame=frame) if frame is not None:
                     link.down.append(codec.encode(frame))
-                case Ended() | Closed():
+                case Ended():
+                    self.ending[link] = action
+                    self.end()
+                case Closed():
                     pass
                 case _:
                     raise AssertionError(action)
@@ -116,6 +127,15 @@ class Relay:
         for producer_id in {row.producer_id for row in group}:
             upto = max(row.seq for row in group if row.producer_id == producer_id)
             self.tell(self.intake.committed(producer_id, upto))
+        self.end()
+
+    def end(self) -> None:
+        """Answer the `bye` of those whose last event is stored."""
+        for link, ended in list(self.ending.items()):
+            if self.intake.last_seq(ended.producer_id) >= ended.last_seq:
+                del self.ending[link]
+                self.ended[ended.producer_id] = ended.lost
+                link.down.append(BYE)
 
     def tell(self, said: tuple[ProducerPeer, frames.Ack | frames.Nack] | None) -> None:
         if said is None:
@@ -156,28 +176,132 @@ class Program:
     """A traced program: it records, its session delivers."""
 
     def __init__(self, producer_id: str) -> None:
-        self.session = ProducerSession(frames.Hello(producer_id, f"nonce of {producer_id}", 1))
+        self.hello = frames.Hello(producer_id, f"nonce of {producer_id}", 1)
+        self.session = ProducerSession(self.hello)
         self.events: list[bytes] = []
         self.link: Link | None = None
 
-    def record(self) -> None:
-        number = len(self.events) + 1
-        event = codec.encode({"type": "counted", "by": self.session.producer_id, "n": number})
-        self.events.append(event)
-        assert self.session.add(event) == number
+    @property
+    def at_rest(self) -> bool:
+        return self.session.welcomed and self.session.unacknowledged == 0
 
-    def hear(self, data: bytes) -> None:
+    def new_event(self) -> bytes:
+        number = len(self.events) + 1
+        return codec.encode({"type": "counted", "by": self.session.producer_id, "n": number})
+
+    def record(self) -> None:
+        event = self.new_event()
+        self.events.append(event)
+        assert self.session.add(event) == len(self.events)
+
+    def connect(self) -> None:
+        if self.link is None:
+            self.link = Link()
+            self.link.up.append(self.session.connected(0, 0))
+
+    def send(self) -> None:
+        data = self.session.next_batch() if self.link is not None else None
+        if data is not None and self.link is not None:
+            self.link.up.append(data)
+
+    def hear(self, data: bytes | int) -> None:
+        assert isinstance(data, bytes), "a living program is not told to go"
         for signal in self.session.receive(data):
             assert not isinstance(signal, IdentityTaken), "nobody else has this id"
+            if isinstance(signal, Acknowledged):
+                self.release(signal.upto)
+
+    def release(self, upto: int) -> None:
+        """Let go of what is stored."""
+
+    def cut(self) -> None:
+        self.link = None
+        self.session.disconnected()
+
+
+class Spooling(Program):
+    """A program with a spool, which numbers; the session holds what is on its way."""
+
+    def __init__(self, producer_id: str) -> None:
+        super().__init__(producer_id)
+        self.ring, self.memory = new_ring(self.hello)
+
+    @property
+    def at_rest(self) -> bool:
+        return super().at_rest and not self.ring.pending
+
+    def record(self) -> None:
+        event = self.new_event()
+        self.events.append(event)
+        assert self.ring.append(event, self.ring.capacity) and self.ring.seq == len(self.events)
+
+    def send(self) -> None:
+        for event in self.ring.take(3):
+            assert self.session.add(event) <= self.ring.seq
+        super().send()
+
+    def release(self, upto: int) -> None:
+        self.ring.release(upto)
+
+    def killed(self, rng: random.Random) -> bytes:
+        """Die, perhaps in the middle of a write; return what the memory then is."""
+        image = bytearray(self.memory)
+        if rng.random() < 0.5:
+            event = self.new_event()
+            stores = stores_of(self.ring, self.memory, event)
+            for place, value in stores[: rng.randrange(len(stores) + 1)]:
+                image[place] = value
+            if left(bytes(image)).last_seq > len(
+                self.events
+            ):  # whole, though the call never returned
+                self.events.append(event)
+        return bytes(image)
+
+
+class Delivering:
+    """A process that delivers what a killed program left. It may be killed too."""
+
+    def __init__(self, program: Spooling, image: bytes) -> None:
+        self.program = program
+        self.image = image
+        self.link: Link | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        self.redelivery = Redelivery(left(self.image), lambda: ("nobody", "nonce"))
+
+    @property
+    def at_rest(self) -> bool:
+        return self.redelivery.done
+
+    def connect(self) -> None:
+        if self.link is None and not self.at_rest:
+            self.link = Link()
+            self.link.up.append(self.redelivery.connected())
+
+    def send(self) -> None:
+        """It answers only."""
+
+    def hear(self, data: bytes | int) -> None:
+        if isinstance(data, int):
+            self.cut(data)
+        elif self.link is not None:
+            self.link.up.extend(self.redelivery.receive(data))
+
+    def cut(self, code: int | None = None) -> None:
+        if not self.at_rest:
+            self.link = None
+            self.redelivery.disconnected(code)
 
 
 class World:
-    """Two programs, a relay that comes and goes, a consumer; every choice is the seed's."""
+    """Three programs, a relay that comes and goes, a consumer; every choice is the seed's."""
 
     def __init__(self, seed: int, *, rollbacks: bool) -> None:
         self.rng = random.Random(seed)
         self.rollbacks = rollbacks
-        self.programs = [Program("alpha"), Program("beta")]
+        self.programs: list[Program] = [Program("alpha"), Program("beta"), Spooling("gamma 1")]
+        self.dead: list[Delivering] = []
         self.consumer = ConsumerSession(frames.Subscribe())
         self.viewer: Link | None = None
         self.seen: list[Fact] = []
@@ -197,11 +321,13 @@ class World:
         for _ in range(self.rng.randrange(1, 4)):
             self.rng.choice(self.programs).record()
 
+    @property
+    def peers(self) -> list[Program | Delivering]:
+        return [*self.programs, *self.dead]
+
     def connect(self) -> None:
-        for program in self.programs:
-            if program.link is None:
-                program.link = Link()
-                program.link.up.append(program.session.connected(0, 0))
+        for peer in self.peers:
+            peer.connect()
         if self.viewer is None:
             self.viewer = Link()
             data = self.consumer.subscribe()
@@ -209,18 +335,16 @@ class World:
             self.viewer.up.append(data)
 
     def send(self) -> None:
-        for program in self.programs:
-            data = program.session.next_batch() if program.link is not None else None
-            if data is not None and program.link is not None:
-                program.link.up.append(data)
+        for peer in self.peers:
+            peer.send()
 
     def deliver(self) -> None:
-        for program in self.programs:
-            link = program.link
+        for peer in self.peers:
+            link = peer.link
             if link is not None and link.up and self.rng.random() < 0.7:
                 self.relay.hear(link, link.up.popleft())
             if link is not None and link.down and self.rng.random() < 0.7:
-                program.hear(link.down.popleft())
+                peer.hear(link.down.popleft())
         if self.viewer is None:
             return
         if self.viewer.up:
@@ -228,7 +352,9 @@ class World:
         elif self.viewer in self.relay.tails and self.rng.random() < 0.7:
             self.relay.publish(self.viewer, self.rng)
         if self.viewer.down and self.rng.random() < 0.7:
-            for update in self.consumer.receive(self.viewer.down.popleft()):
+            data = self.viewer.down.popleft()
+            assert isinstance(data, bytes)
+            for update in self.consumer.receive(data):
                 if isinstance(update, Restarted):
                     self.seen.clear()
                 elif isinstance(update, Facts):
@@ -239,14 +365,27 @@ class World:
 
     def cut_producer(self) -> None:
         """Lose a connection: the relay notices at once, later or never."""
-        program = self.rng.choice(self.programs)
-        if program.link is None:
+        self.drop(self.rng.choice(self.peers))
+
+    def drop(self, peer: Program | Delivering) -> None:
+        if peer.link is None:
             return
-        peer = self.relay.peers.get(program.link)
-        if peer is not None and self.rng.random() < 0.5:
-            peer.disconnected()
-        program.link = None
-        program.session.disconnected()
+        other_end = self.relay.peers.get(peer.link)
+        if other_end is not None and self.rng.random() < 0.5:
+            other_end.disconnected()
+        peer.cut()
+
+    def kill(self) -> None:
+        """Kill the program that has a spool, or one that delivers what it left; it starts again."""
+        victim = self.rng.choice([*self.dead, self.programs[-1]])
+        self.drop(victim)
+        if isinstance(victim, Delivering):
+            if not victim.at_rest:
+                victim.begin()
+            return
+        assert isinstance(victim, Spooling)
+        self.dead.append(Delivering(victim, victim.killed(self.rng)))
+        self.programs[-1] = Spooling(f"gamma {len(self.dead) + 1}")
 
     def cut_viewer(self) -> None:
         self.viewer = None
@@ -266,17 +405,16 @@ class World:
 
     def drop_links(self) -> None:
         self.viewer = None
-        for program in self.programs:
-            program.link = None
-            program.session.disconnected()
+        for peer in self.peers:
+            peer.cut()
 
     # --- a run ------------------------------------------------------------------------------
 
     def run(self) -> None:
         acts: list[Callable[[], None]] = [self.record, self.connect, self.send, self.commit]
         weights = [4, 6, 10, 6]
-        acts += [self.deliver, self.cut_producer, self.cut_viewer, self.restart]
-        weights += [30, 1, 1, 1]
+        acts += [self.deliver, self.cut_producer, self.cut_viewer, self.restart, self.kill]
+        weights += [30, 1, 1, 1, 1]
         if self.rollbacks:
             acts += [self.back_up, self.roll_back]
             weights += [1, 1]
@@ -294,7 +432,7 @@ class World:
     def at_rest(self) -> bool:
         return (
             not self.relay.pending
-            and all(p.session.welcomed and p.session.unacknowledged == 0 for p in self.programs)
+            and all(peer.at_rest for peer in self.peers)
             and self.viewer in self.relay.tails
             and self.viewer is not None
             and not self.viewer.down
@@ -302,8 +440,19 @@ class World:
             and self.consumer.cursor is not None
         )
 
+    def check_dead(self, delivering: Delivering) -> None:
+        """What a killed program had recorded is stored, as it was numbered, and that it was lost."""
+        producer_id, events = delivering.program.hello.producer_id, delivering.program.events
+        rows = [row for row in self.relay.log if row.producer_id == producer_id and not row.lost]
+        assert [row.event for row in rows] == [events[row.seq - 1] for row in rows]
+        assert self.relay.ended.get(producer_id, True), "it never said bye"
+        if not self.rollbacks:  # of what a backup has not, a dead program has no copy
+            assert [row.seq for row in rows] == list(range(1, len(events) + 1))
+
     def check(self) -> None:
         log = self.relay.log
+        for delivering in self.dead:
+            self.check_dead(delivering)
         for program in self.programs:
             rows = [row for row in log if row.producer_id == program.session.producer_id]
             following = 1
