@@ -79,7 +79,7 @@ def test_another_identity_numbers_what_is_not_stored_from_one() -> None:
 
 ACTS = st.lists(
     st.one_of(
-        st.tuples(st.just("append"), st.integers(0, 9_000)),
+        st.tuples(st.just("append"), st.floats(0, 1)),
         st.tuples(st.just("take"), st.integers(1, 8)),
         st.tuples(st.just("release"), st.integers(1, 8)),
     ),
@@ -87,39 +87,54 @@ ACTS = st.lists(
 )
 
 
-@given(ACTS)
+@given(st.sampled_from([(0, 9_000), (400_000, limits.EVENT_BYTES - 100)]), ACTS)
 def test_whatever_the_history_the_memory_has_what_is_not_stored(
-    acts: list[tuple[str, int]],
+    sizes: tuple[int, int], acts: list[tuple[str, float]]
 ) -> None:
     """Round the ring's end, full and empty: it never overwrites what it still owes."""
-    ring, memory = new_ring()
+    queue_bytes, most = sizes
+    ring, memory = new_ring(queue_bytes=queue_bytes)
     kept: list[bytes] = []
     taken: list[bytes] = []
-    stored = refused = 0
+    stored = 0
     for act, amount in acts:
         if act == "append":
-            one = event(len(kept) + 1, amount)
+            one = event(len(kept) + 1, int(amount * most))
             used = ring.used
             if ring.append(one, ring.capacity):
                 kept.append(one)
             else:
-                refused += 1
-                assert used + len(one) + spool.EVENT_COST > ring.capacity - 9_100
+                assert used + 2 * (len(one) + spool.EVENT_COST) > ring.capacity
         elif act == "take":
-            taken += ring.take(amount)
+            taken += ring.take(int(amount))
         else:
-            stored = min(len(taken), stored + amount)
+            stored = min(len(taken), stored + int(amount))
             ring.release(stored)
         assert taken == kept[: len(taken)]
-        assert all_of(left(memory)) == kept[stored:]
         waiting = kept[stored:]
+        assert all_of(left(memory)) == waiting
         least = max(
             sum(map(len, waiting)) + len(waiting) * spool.EVENT_COST,
             len(waiting) * spool.LEAST_COST,
         )
         # More by what did not fit at the end, and by what small events cost until one is stored.
-        assert least <= ring.used <= least + 9_100 + len(waiting) * spool.LEAST_COST
-        assert (ring.used == 0) == (len(kept) == stored)
+        assert least <= ring.used <= least + most + 100 + len(waiting) * spool.LEAST_COST
+        assert (ring.used == 0) == (not waiting)
+
+
+@pytest.mark.parametrize("size", range(20_000, 65_000, 3_000))
+def test_what_does_not_fit_at_the_end_takes_its_room(size: int) -> None:
+    """The largest events waste the most there: full again, nothing that is kept was overwritten."""
+    ring, memory = new_ring(queue_bytes=400_000)
+    kept: list[bytes] = []
+    for length in (size, 0, size, 5_000, 500):
+        if not length:
+            ring.take(1000, 1 << 30)
+            ring.release(2)
+            continue
+        while ring.append(one := event(len(kept), length), ring.capacity):
+            kept.append(one)
+        assert all_of(left(memory)) == kept[ring.acked :]
 
 
 def test_many_small_events_do_not_run_out_of_slots() -> None:
@@ -164,7 +179,7 @@ def test_killed_at_every_byte_of_an_append() -> None:
     ring.take(5)
     ring.release(2)
     image, last = bytearray(memory), event(6, 50)
-    stores = stores_of(ring, memory, last)
+    stores = stores_of(ring, memory, lambda: ring.append(last, ring.capacity))
     assert len(stores) > len(last)
     for place, value in stores:
         image[place] = value
@@ -180,7 +195,7 @@ def test_a_torn_last_event_is_lost_by_exactly_one_wherever_it_is_torn() -> None:
     ring, memory = new_ring()
     events = fill(ring, 5, 20)
     before = bytes(memory)
-    stores = stores_of(ring, memory, event(6, 50))
+    stores = stores_of(ring, memory, lambda: ring.append(event(6, 50), ring.capacity))
     first_slot = spool.read_layout(memoryview(before).cast("Q")).first_slot * 4
     written = [place for place, _ in stores if place >= first_slot]
     assert len(written) > len(event(6, 50))
@@ -193,6 +208,30 @@ def test_a_torn_last_event_is_lost_by_exactly_one_wherever_it_is_torn() -> None:
         assert rest == events
         assert codec.decode(lost) == EventsLost(7, "spool_damaged", 1)
         assert (leftover.last_seq, leftover.damaged) == (6, 1)
+
+
+def reported(image: bytearray) -> int:
+    events = [codec.decode(one) for one in all_of(left(bytes(image)))]
+    return sum(one.count for one in events if isinstance(one, EventsLost))
+
+
+def test_a_loss_is_told_once_wherever_a_report_of_it_is_cut() -> None:
+    """By the report, or in its stead by the counters that it reports: never by both, or neither."""
+    ring, memory = new_ring()
+    fill(ring, 3)
+    ring.note_type(0, 2, {"attributes_set": 5}, "attributes_set")
+    ring.note_trace(0, 0, {"a" * 32: 5}, "a" * 32)
+    report, mark = codec.encode(EventsLost(1, "queue_full", 5)), ring.mark_of(0)
+    image = bytearray(memory)
+    assert reported(image) == 5
+    stores = stores_of(ring, memory, lambda: ring.append(report, ring.capacity, mark))
+    stores += stores_of(ring, memory, lambda: ring.open_bank(0))
+    for (place, value), (following, _) in zip(stores, [*stores[1:], (0, 0)], strict=True):
+        image[place] = value
+        if place < spool.IDENTITIES and following // 8 == place // 8:
+            continue  # a counter is written at once
+        assert reported(image) == 5
+    assert image == bytes(memory)
 
 
 # --- damaged -------------------------------------------------------------------------------------

@@ -554,9 +554,10 @@ def test_a_clone_that_python_does_not_know_of_leaves_the_file_to_its_parent(tmp_
         import ctypes, os, sys
         import lumina_stream as lumina
 
-        lumina.init("cloner", spool_dir=sys.argv[1])
+        runtime = lumina.init("cloner", spool_dir=sys.argv[1])
         with lumina.trace("common"):
             pass
+        runtime._exporter.park()  # whatever a thread holds at that moment, its copy holds for ever
         pid = ctypes.PyDLL(None).fork()
         for _ in range(20):
             with lumina.trace("clone" if pid == 0 else "original"):

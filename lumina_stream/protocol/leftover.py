@@ -126,8 +126,6 @@ class Leftover:
             acked = head
             while acked > max(self._base, head - slots) and self._read(acked) is not None:
                 acked -= 1
-        while self._read(head + 1) is not None:  # killed before the very last store
-            head += 1
         return acked, head
 
     def _unreported(self, head: int) -> list[bytes]:

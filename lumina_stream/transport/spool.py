@@ -132,14 +132,11 @@ class SpoolQueue(EventQueue):
                     self.problem = f"no spool, and no memory for the events either: {error}"
                     self._closed = True
                     return
-                while True:
-                    while self._early:
-                        ring.append(self._early.pop(0), self.ends_bound)
-                    # From here on no call: what comes in now is the first or goes to the ring.
-                    if not self._early:
-                        self._ring = ring
-                        self._gate = gate
-                        break
+                while self._early:
+                    ring.append(self._early.pop(0), self.ends_bound)
+                # No call since it was seen to be empty: what a handler adds now goes to the ring.
+                self._ring = ring
+                self._gate = gate
             finally:
                 self._opener = 0
         self._spooled_losses.begin(ring)

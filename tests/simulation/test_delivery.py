@@ -248,7 +248,9 @@ class Spooling(Program):
         image = bytearray(self.memory)
         if rng.random() < 0.5:
             event = self.new_event()
-            stores = stores_of(self.ring, self.memory, event)
+            stores = stores_of(
+                self.ring, self.memory, lambda: self.ring.append(event, self.ring.capacity)
+            )
             for place, value in stores[: rng.randrange(len(stores) + 1)]:
                 image[place] = value
             if left(bytes(image)).last_seq > len(

@@ -2,6 +2,7 @@
 
 import mmap
 import time
+from collections.abc import Callable
 from typing import Any
 
 from lumina_stream.model import codec
@@ -65,14 +66,14 @@ class _Watched:
         return self._view[where]
 
 
-def stores_of(ring: Ring, memory: mmap.mmap, one: bytes) -> list[tuple[int, int]]:
-    """Append an event; return the bytes that it changed and where, in the order of the stores."""
+def stores_of(ring: Ring, memory: mmap.mmap, change: Callable[[], object]) -> list[tuple[int, int]]:
+    """Let a ring change; return which bytes became what, in the order of the stores."""
     stores: list[tuple[int, int]] = []
     views = {name: getattr(ring, name) for name in ("_buffer", "_marks", "_counters")}
     for name, view in views.items():
         setattr(ring, name, _Watched(view, memory, stores))
     try:
-        assert ring.append(one, ring.capacity)
+        assert change() is not False
     finally:
         for name, view in views.items():
             setattr(ring, name, view)
