@@ -11,6 +11,7 @@ from lumina_stream.model.errors import ConnectionEnded
 from lumina_stream.protocol import frames
 from lumina_stream.protocol.intake import Accepted, Ended, Identity, Intake, Met, Reply
 from lumina_stream.protocol.redelivery import BYE, Redelivery
+from lumina_stream.protocol.wire import BINARY
 
 
 class Relay:
@@ -158,7 +159,7 @@ def test_an_ack_of_what_an_earlier_connection_sent_skips_it() -> None:
     redelivery.connected()
     assert redelivery.receive(codec.encode(frames.Ack(12))) == []
     (batch, *_) = redelivery.receive(codec.encode(frames.Welcome(12)))
-    frame = frames.BINARY.producer_frame(batch)
+    frame = BINARY.producer_frame(batch)
     assert isinstance(frame, frames.Batch) and frame.first_seq == 13
 
 
