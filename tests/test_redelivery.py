@@ -182,6 +182,22 @@ def test_another_ones_id_is_left_to_it() -> None:
     assert relay.ended == [Ended("other0", 7, lost=True)] and redelivery.delivered == 7
 
 
+def test_a_relay_that_refuses_every_id_is_not_asked_for_ever() -> None:
+    ring, memory = new_ring()
+    fill(ring, 2)
+    redelivery = redelivery_of(memory)
+    attempts = 0
+    while True:
+        attempts += 1
+        redelivery.connected()
+        with pytest.raises(ConnectionEnded):
+            redelivery.receive(codec.encode(frames.Error("no", new_identity=True)))
+        redelivery.disconnected(4001)
+        if not redelivery.renamed:
+            break
+    assert attempts == 4 and not redelivery.done
+
+
 @pytest.mark.parametrize("frame", [frames.Throttle(1.0), frames.Error("full", "full")])
 def test_a_relay_that_takes_nothing_ends_the_attempt(frame: frames.RelayToProducer) -> None:
     ring, memory = new_ring()

@@ -13,6 +13,8 @@ from lumina_stream.protocol import frames, producer
 from lumina_stream.protocol.leftover import Leftover
 from lumina_stream.protocol.producer import ProducerSession
 
+MOST_RENAMES = 3
+"""Ids are drawn at random: a relay that refuses more of them refuses all."""
 BYE = 1000
 """The close code with which a relay answers a `bye` that it has taken."""
 
@@ -35,6 +37,7 @@ class Redelivery:
         self._last_ns = leftover.last_time_ns()
         self._said_bye = False
         self._offset = 0
+        self._renames = 0
 
     @property
     def delivered(self) -> int:
@@ -60,7 +63,10 @@ class Redelivery:
             match signal:
                 case producer.Acknowledged(upto):
                     self.leftover.skip(upto + self._offset)
+                case producer.IdentityTaken() if self._renames == MOST_RENAMES:
+                    raise ConnectionEnded("the relay takes none of the producer ids it was offered")
                 case producer.IdentityTaken():
+                    self._renames += 1
                     self.session.rename(*self._new_identity())
                     self._offset = self.leftover.next_seq - 1 - self.session.last_seq
                     self.renamed = True
