@@ -217,6 +217,42 @@ def test_a_new_identity_numbers_what_is_left_from_one() -> None:
     assert sent(made) == [(1, [3, 4, 5])] and made.add(event(6)) == 4
 
 
+def test_it_begins_where_its_hello_says() -> None:
+    """What precedes it is stored: the events of a spool that was delivered in part."""
+    made = ProducerSession(frames.Hello("p", "nonce", 8))
+    assert (made.last_seq, made.acked, made.add(event(8))) == (7, 7, 8)
+    hello = hello_of(made.connected(1, 2, frames.LEFT))
+    assert (hello.first_seq, hello.spool) == (8, "left")
+    receive(made, frames.Welcome(7))
+    assert sent(made) == [(8, [8])]
+    assert frames.BINARY.producer_frame(made.bye(lost=True)) == frames.Bye(8, lost=True)
+
+
+def test_there_is_room_for_what_can_be_sent_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue that keeps the rest itself is not emptied into memory."""
+    monkeypatch.setattr(limits, "IN_FLIGHT_BYTES", 1_000)
+    made, added = session(welcome=frames.Welcome(0)), 0
+    while made.has_room:
+        added = made.add(event(added + 1))
+    assert 2_000 <= made.kept_bytes < 2_000 + 200
+    receive(made, frames.Ack(added // 2))
+    assert made.has_room
+
+
+@pytest.mark.parametrize("word", ["welcome", "ack"])
+def test_a_relay_may_have_more_of_what_was_left(word: str) -> None:
+    """Of a spool, events are added as there is room; an earlier delivery may have got further."""
+    made = ProducerSession(frames.Hello("p", "nonce", 3), left=True)
+    made.add(event(3))
+    made.connected(0, 0)
+    signals = receive(made, frames.Welcome(9) if word == "welcome" else frames.Ack(9))
+    size = len(event(3)) + limits.EVENT_OVERHEAD
+    assert signals[0] == Acknowledged(9, size)
+    assert (made.acked, made.last_seq, made.kept_bytes) == (9, 9, 0)
+    receive(made, frames.Welcome(9))
+    assert made.add(event(10)) == 10 and sent(made) == [(10, [10])]
+
+
 ACTS = st.lists(
     st.one_of(
         st.tuples(st.just("add"), st.integers(1, 4)),

@@ -179,6 +179,17 @@ def msgpack(event: bytes) -> Any:
     return msgspec.msgpack.decode(event)
 
 
+def test_another_identity_is_in_the_file(queue: SpoolQueue) -> None:
+    for n in range(1, 6):
+        queue.admit(codec.encode(n), queue.ends_bound)
+    queue.drain(5)
+    queue.release(2, 0)
+    queue.renamed("another", "other nonce")
+    leftover = left(queue)
+    assert (leftover.hello.producer_id, leftover.hello.nonce) == ("another", "other nonce")
+    assert (leftover.first_seq, leftover.last_seq) == (1, 3)
+
+
 # --- losses --------------------------------------------------------------------------------------
 
 

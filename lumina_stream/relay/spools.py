@@ -81,8 +81,10 @@ class Spools:
         except DecodeError as error:
             log.error("a spool cannot be read", file=file.set_aside(), error=str(error))
             return
+        if not leftover.last_seq:  # nothing was recorded: nobody knows of it
+            file.remove()
+            return
         redelivery = Redelivery(leftover, new_identity)
-        redelivery.done = not leftover.last_seq
         try:
             while not redelivery.done:
                 await self._converse(redelivery)

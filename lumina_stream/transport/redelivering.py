@@ -46,13 +46,16 @@ class Redeliverer:
                 except DecodeError as error:
                     self.last_error = f"{file.set_aside()} cannot be read: {error}"
                     continue
-                with_file = Delivery(redelivery, file)
+                if redelivery.done:
+                    file.remove()
+                    continue
+                delivery = Delivery(redelivery, file)
                 try:
-                    await with_file.run(endpoint, token, address)
-                    self.files += redelivery.done
+                    await delivery.run(endpoint, token, address)
+                    self.files += 1
                 finally:
                     self.events += redelivery.delivered
-                    with_file.close()
+                    delivery.close()
         except (OSError, ConnectionFailed, ConnectionEnded, RemoteProtocolError) as error:
             self.last_error = str(error)
 
@@ -78,8 +81,6 @@ class Delivery:
         from lumina_stream.transport.connection import connect
 
         redelivery = self.redelivery
-        if not redelivery.leftover.last_seq:  # nothing was recorded: no relay knows of it
-            redelivery.done = True
         while not redelivery.done:
             code: int | None = None
             try:
@@ -106,5 +107,10 @@ class Delivery:
 
 
 def read(file: SpoolFile) -> Redelivery:
-    """Return what is to be delivered of a file. Raises `DecodeError` if nobody can tell whose it is."""
-    return Redelivery(Leftover(memoryview(file.memory), time.time_ns()), new_identity)
+    """Return what is to be delivered of a file, `done` if nothing was ever recorded in it.
+
+    Raises `DecodeError` if nobody can tell whose it is.
+    """
+    redelivery = Redelivery(Leftover(memoryview(file.memory), time.time_ns()), new_identity)
+    redelivery.done = not redelivery.leftover.last_seq
+    return redelivery

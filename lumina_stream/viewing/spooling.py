@@ -83,6 +83,9 @@ def run_send(options: argparse.Namespace) -> int:
             say(f"{file.set_aside()}: set aside, it cannot be read: {error}")
             failed += 1
             continue
+        if redelivery.done:  # nothing was recorded
+            file.remove()
+            continue
         delivery = Delivery(redelivery, file)
         try:
             anyio.run(_deliver, delivery, endpoint, token)
