@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -268,3 +269,15 @@ def test_probe(relay: RelayProcess, refusing: int, stranger: int) -> None:
     assert (ours.who, ours.pid) == ("relay", relay.process.pid)
     assert probe(Endpoint(False, "127.0.0.1", refusing)).who == "nothing"
     assert probe(Endpoint(False, "127.0.0.1", stranger)).who == "other"
+
+
+def test_a_library_too_old_for_trio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its version 16 knows asyncio alone: that is said, with what to install."""
+    monkeypatch.setitem(sys.modules, "websockets.trio.client", None)
+
+    async def main() -> None:
+        async with connect("http://127.0.0.1:1", "/v1/tail"):
+            pass
+
+    with pytest.raises(ConfigurationError, match="websockets>=17"):
+        anyio.run(main, backend="trio")

@@ -20,7 +20,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from lumina_stream.model import limits
-from lumina_stream.model.errors import ConnectionEnded, ConnectionFailed
+from lumina_stream.model.errors import ConfigurationError, ConnectionEnded, ConnectionFailed
 from lumina_stream.protocol import SUBPROTOCOL
 from lumina_stream.transport.endpoint import Endpoint, parse_endpoint, probe
 from lumina_stream.version import __version__
@@ -35,6 +35,11 @@ _MESSAGE_BYTES = 4 * limits.FRAME_BYTES
 # The library logs headers, and so the token, at DEBUG; and in a traced program its lines would be traced,
 # sent, logged and traced again. This logger belongs to nobody's configuration and says nothing.
 _SILENT = logging.Logger("lumina_stream.websockets", level=logging.CRITICAL + 1)
+
+_OLD_FOR_TRIO = (
+    "on trio, this needs a newer WebSocket library than the one installed: "
+    "pip install 'websockets>=17'"
+)
 
 
 class Connection(Protocol):
@@ -96,8 +101,10 @@ async def connect(
                 client = await stack.enter_async_context(open_asyncio(uri, **options))
                 connection: Connection = _AsyncioConnection(client)
             else:
-                from websockets.trio.client import connect as open_trio
-
+                try:
+                    from websockets.trio.client import connect as open_trio
+                except ModuleNotFoundError as error:
+                    raise ConfigurationError(_OLD_FOR_TRIO) from error
                 client = await stack.enter_async_context(open_trio(uri, **options))
                 connection = _TrioConnection(client, trio)
         except failures as error:
