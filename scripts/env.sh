@@ -25,15 +25,15 @@ any_python() {
   }
 }
 
-# make_environment FOLDER PYTHON EXTRA: install the checkout with an extra, once per change of its pins.
+# make_environment FOLDER PYTHON EXTRA [PINS]: install the checkout with an extra, once per change of its pins.
 make_environment() {
-  local stamp have
-  stamp=$(cat pyproject.toml constraints.txt | cksum)
+  local pins=${4:-constraints.txt} stamp have
+  stamp=$(cat pyproject.toml "$pins" | cksum)
   have=$(cat "$1/.stamp" 2>/dev/null || true)
   if [ "$have" != "$stamp $3" ] && [ "$have" != "$stamp $3,providers,browser" ]; then
     echo "setting up $1 (once) ..." >&2
     [ -x "$1/bin/python" ] || "$2" -m venv "$1"
-    "$1/bin/python" -m pip install --quiet --constraint constraints.txt --editable ".[$3]" >&2
+    "$1/bin/python" -m pip install --quiet --constraint "$pins" --editable ".[$3]" >&2
     echo "$stamp $3" >"$1/.stamp"
   fi
 }
