@@ -6,12 +6,12 @@ stream. Where we see that span (the bridge is on), it is enriched with them; els
 
 from __future__ import annotations
 
-import sys
 from types import ModuleType
 from typing import Any
 
-from lumina_stream.instrument.calls import Asked, awaiting, entering, managing, traced
-from lumina_stream.instrument.registry import Install, Patch, Patches
+from lumina_stream.instrument.calls import Asked, announcing, entering, managing, traced
+from lumina_stream.instrument.enriching import bridged
+from lumina_stream.instrument.registry import Install, Patches
 
 
 def _provider(resource: Any) -> str:
@@ -30,23 +30,11 @@ def _describe(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Asked:
 
 def _traces_itself(called: Any) -> bool:
     """Tell whether the client will begin a span of its own that the bridge may see."""
-    bridge = sys.modules.get("lumina_stream.instrument.opentelemetry")
-    if bridge is None or getattr(bridge, "_bridge", None) is None:
+    if not bridged():
         return False
     asked = getattr(called, "_lumina_asked", None)
     resource = called if asked is None else asked[0][0]
     return getattr(getattr(resource, "_client", None), "_tracer", None) is not None
-
-
-def _announcing(original: Any, patch: Patch) -> Any:
-    def start_api_call_span(*args: Any, **kwargs: Any) -> Any:
-        span = original(*args, **kwargs)
-        call = awaiting.get() if patch.on else None
-        if call is not None and call.span is None:
-            call.bind(span)
-        return span
-
-    return start_api_call_span
 
 
 _NEEDS = ("messages", "model", "max_tokens")
@@ -71,7 +59,7 @@ def _managers(*classes: str) -> Install:
 
 def _base_client(module: ModuleType, patches: Patches) -> None:
     if hasattr(module, "start_api_call_span"):
-        patches.replace(module, "start_api_call_span", _announcing)
+        patches.replace(module, "start_api_call_span", announcing(lambda span: span))
 
 
 def hooks(library: str) -> dict[str, Install]:

@@ -17,15 +17,16 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from lumina_stream.instrument.enriching import Enriching, call_around, mirror_of
+from lumina_stream.instrument.raw_responses import answered
 from lumina_stream.instrument.registry import Patch
-from lumina_stream.llm.call import TraceLlm
+from lumina_stream.llm.call import OPERATION, TraceLlm
 from lumina_stream.llm.instances import watched
 from lumina_stream.llm.span import LlmSpan
-from lumina_stream.model.events import ErrorInfo, Status
 from lumina_stream.recording.context import active, current, recorder_now
 from lumina_stream.recording.recorder import Recorder
 from lumina_stream.recording.span import OFF, NonRecordingSpan, Span
-from lumina_stream.recording.values import type_of
+from lumina_stream.recording.tracing import with_attributes
 
 
 class Asked(msgspec.Struct):
@@ -75,38 +76,6 @@ def inside_a_call() -> bool:
     return quiet.get() or current.get() in _made
 
 
-class Enriching(LlmSpan):
-    """Records more of a span that another one began and ends: OpenTelemetry's, by its ids."""
-
-    __slots__ = ()
-
-    def __init__(self, recorder: Recorder, trace_id: str, span_id: str) -> None:
-        super().__init__(trace_id, span_id)
-        self._recorder = recorder
-        self.asked(recorder.now(), frozenset())
-
-    def _make_current(self) -> None:
-        return None
-
-    def _leave(self) -> None:
-        return None
-
-    def _end(self, status: Status, error: ErrorInfo | None) -> None:
-        recorder = self._recorder
-        if recorder is None or self.ended:
-            return
-        try:
-            for stream in tuple(self._open):
-                stream.cut()
-            self._open.clear()
-            if self._texts is not None:
-                self._texts.flush()
-        except Exception as fault:
-            recorder.fault(fault)
-        self.ended = True
-        self._recorder = None
-
-
 class Call:
     """One call under way: its span, and whether the span is ours to end.
 
@@ -131,6 +100,8 @@ class Call:
 
     def leave(self, error: BaseException | None = None) -> None:
         """Undo `enter`; an error ends the span."""
+        if error is not None and self.span is None:
+            self.bind(None)  # it failed before its library began a span
         quiet.set(False)
         awaiting.set(self.outer)
         if self.own and self.span is not None:
@@ -144,19 +115,25 @@ class Call:
             self.span._leave()  # pyright: ignore[reportPrivateUsage]
 
     def bind(self, other: Any) -> None:
-        """Take the OpenTelemetry span that the library has begun; None or an unseen one: use our own."""
+        """Take the OpenTelemetry span that the library has begun; None or an unseen one: use our own.
+
+        Of a library that begins one a try, the last is taken: it has the answer.
+        """
         recorder = recorder_now()
         if recorder is None:
             return
         try:
-            if other is not None:
-                mirror = _mirror(other.get_span_context().span_id)
-                if mirror is not None:
-                    _taken.add(mirror)
-                    self.own = True
-                    self.span = Enriching(recorder, mirror.trace_id, mirror.span_id)
-                    self.span.record_request(_given(self.asked.request))
+            mirror = mirror_of(other)
+            if self.span is not None:
+                if mirror is None or not isinstance(self.span, Enriching):
                     return
+                self.span.end()
+            if mirror is not None:
+                _taken.add(mirror)
+                self.own = True
+                self.span = Enriching(recorder, mirror.trace_id, mirror.span_id)
+                self.span.record_request(_given(self.asked.request))
+                return
             call = start(recorder, self.asked)
             if call is not None:
                 self.span, self.own = call.span, call.own
@@ -165,13 +142,47 @@ class Call:
         except Exception as error:
             recorder.fault(error)
 
+    def known(self) -> dict[str, Any]:
+        """Return what is known of the call before it is made, as attributes."""
+        asked = self.asked
+        said = {
+            OPERATION: asked.operation,
+            "gen_ai.provider.name": asked.provider,
+            "gen_ai.request.model": asked.model,
+        }
+        return {key: value for key, value in said.items() if value} | asked.attributes
+
     def answered(self, result: Any) -> Any:
         """Record the answer, and return it."""
+        if self.span is None:
+            self.bind(None)  # no span of the library's own came
         return result if self.span is None else answered(self.span, result)
 
 
 awaiting: ContextVar[Call | None] = ContextVar("lumina_call_without_a_span", default=None)
 """The call that waits for its library's own span."""
+
+
+def announcing(span_of: Callable[[Any], Any]) -> Callable[[Any, Patch], Any]:
+    """Return what stands in the place of a library's function that begins its own span of a call.
+
+    `span_of`: given what the function returned, the OpenTelemetry span; None if it began none. What
+    is known of the call is on the span from its start.
+    """
+
+    def make(original: Any, patch: Patch) -> Any:
+        def begin_its_own(*args: Any, **kwargs: Any) -> Any:
+            call = awaiting.get() if patch.on else None
+            if call is None:
+                return original(*args, **kwargs)
+            with with_attributes(call.known()):
+                begun = original(*args, **kwargs)
+            call.bind(span_of(begun))
+            return begun
+
+        return begin_its_own
+
+    return make
 
 
 def begin(
@@ -206,8 +217,8 @@ def start(recorder: Recorder, asked: Asked, kind: str | None = None) -> Call | N
         _taken.add(around)
         around.record_request(request)
         return Call(asked, around, own=False)
-    mirror = _traced_elsewhere(around)
-    if mirror is not None:
+    mirror = call_around(around)
+    if mirror is not None and mirror not in _taken:
         _taken.add(mirror)
         span = Enriching(recorder, mirror.trace_id, mirror.span_id)
         span.record_request(request)
@@ -245,28 +256,6 @@ def _waited_for(span: Any) -> bool:
 
 def _given(request: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in request.items() if type(v).__name__ not in _NOT_GIVEN}
-
-
-def _mirror(span_id: int) -> Span | None:
-    spans = sys.modules.get("lumina_stream.instrument.opentelemetry_span")
-    return None if spans is None else spans.mirror_of(span_id)
-
-
-def _traced_elsewhere(around: Span | None) -> Span | None:
-    """Return our side of the OpenTelemetry span that is current, if it stands for one call of a model."""
-    if around is None or "lumina_stream.instrument.opentelemetry_span" not in sys.modules:
-        return None
-    other: Any = getattr(around, "_otel", None)
-    if not other or not around.is_recording:
-        return None
-    attributes: Any = getattr(other[2], "attributes", None) or {}
-    if attributes.get("gen_ai.operation.name") not in _MODEL_OPERATIONS:
-        return None
-    mirror = _mirror(int(around.span_id, 16))
-    return None if mirror is None or mirror in _taken else mirror
-
-
-_MODEL_OPERATIONS = ("chat", "text_completion", "generate_content", "embeddings")
 
 
 def traced(
@@ -418,63 +407,3 @@ async def _awaited(call: Call, coroutine: Any) -> Any:
 
 
 _NOT_GIVEN = ("NotGiven", "Omit", "Unset", "Sentinel")
-
-
-# --- raw responses -------------------------------------------------------------------------------
-
-
-class _Unparsed:
-    """Stands for a raw response among what a span waits for, until it is parsed or gone."""
-
-    __slots__ = ("__weakref__", "over", "span")
-
-    def __init__(self, span: LlmSpan) -> None:
-        self.span = span
-        self.over = False
-        span.stream_began(self)  # pyright: ignore[reportArgumentType]
-
-    def cut(self) -> None:
-        self.over = True
-
-    def done(self) -> None:
-        if not self.over:
-            self.over = True
-            self.span.stream_over(self, "ok", None)  # pyright: ignore[reportArgumentType]
-
-
-def answered(span: LlmSpan, result: Any) -> Any:
-    """Record what a client returned, and return it: a raw response is recorded when it is parsed."""
-    try:
-        http = getattr(result, "http_response", None)
-        parses = http is not None and callable(getattr(type_of(result), "parse", None))
-        if parses and not hasattr(http, "_content"):
-            _when_parsed(span, result)
-            return result
-    except Exception as error:
-        if active.recorder is not None:
-            active.recorder.fault(error)
-        return result
-    return span.record(result)
-
-
-def _when_parsed(span: LlmSpan, raw: Any) -> None:
-    kind: Any = type_of(raw)
-    reference = weakref.ref(raw)
-    waiting = _Unparsed(span)
-    weakref.finalize(raw, waiting.done).atexit = False
-
-    def recorded(parsed: Any) -> Any:
-        if waiting.over:
-            return parsed
-        result = span.record(parsed)
-        waiting.done()
-        return result
-
-    async def recorded_async(parsing: Any) -> Any:
-        return recorded(await parsing)
-
-    def parse(*args: Any, **kwargs: Any) -> Any:
-        parsed: Any = kind.parse(reference(), *args, **kwargs)
-        return recorded_async(parsed) if inspect.iscoroutine(parsed) else recorded(parsed)
-
-    object.__setattr__(raw, "parse", parse)

@@ -46,8 +46,10 @@ def record(span: LlmSpan, recorder: Recorder, given: object) -> Any:
         return given
     if is_raw(kind):
         return stream(span, recorder, x)
-    if not isinstance(x, str | bytes | bytearray | list | tuple | Mapping | Set) and is_stream(
-        kind
+    if (
+        not isinstance(x, str | bytes | bytearray | list | tuple | Mapping | Set)
+        and not hasattr(kind, "model_fields")  # pydantic's are iterable: over their fields
+        and is_stream(kind)
     ):
         return stream(span, recorder, x)
     span.set_attribute(UNRECOGNIZED, type_name(x))

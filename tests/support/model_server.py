@@ -1,5 +1,8 @@
 # ruff: noqa: E501  (bodies as they are on the wire)
-"""A loopback server that answers as OpenAI, Anthropic and Gemini do; holds an answer back on demand."""
+"""A loopback server that answers as OpenAI, Anthropic, Gemini and Mistral do; holds an answer back on demand.
+
+Every answer is of the model that was asked, and costs `INPUT` and `OUTPUT` tokens.
+"""
 
 import json
 import threading
@@ -9,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 CHUNKS = ["Hel", "lo", "!"]
+INPUT, OUTPUT = 5, 2
 
 
 class ModelServer(ThreadingHTTPServer):
@@ -54,10 +58,13 @@ def _chat(body: dict[str, Any]) -> dict[str, Any]:
         call = {"id": "call_1", "type": "function", "function": function}
         message, reason = {"role": "assistant", "content": None, "tool_calls": [call]}, "tool_calls"
     return {
-        "id": f"chatcmpl-{len(body['messages'])}", "object": "chat.completion", "created": 1, "model": "gpt-4o-mini-2024-07-18",
+        "id": f"chatcmpl-{len(body['messages'])}", "object": "chat.completion", "created": 1, "model": body["model"],
         "choices": [{"index": 0, "message": message, "finish_reason": reason}],
-        "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7},
+        "usage": _CHAT_USAGE,
     }  # fmt: skip
+
+
+_CHAT_USAGE = {"prompt_tokens": INPUT, "completion_tokens": OUTPUT, "total_tokens": INPUT + OUTPUT}
 
 
 def _messages(body: dict[str, Any]) -> dict[str, Any]:
@@ -77,8 +84,8 @@ def _messages(body: dict[str, Any]) -> dict[str, Any]:
             "tool_use",
         )
     return {
-        "id": f"msg_{len(body['messages'])}", "type": "message", "role": "assistant", "model": "claude-future-1",
-        "content": content, "stop_reason": reason, "stop_sequence": None, "usage": {"input_tokens": 5, "output_tokens": 2},
+        "id": f"msg_{len(body['messages'])}", "type": "message", "role": "assistant", "model": body["model"],
+        "content": content, "stop_reason": reason, "stop_sequence": None, "usage": {"input_tokens": INPUT, "output_tokens": OUTPUT},
     }  # fmt: skip
 
 
@@ -93,27 +100,36 @@ def _response(body: dict[str, Any]) -> dict[str, Any]:
         output = [{"id": "f1", "type": "function_call", "call_id": "call_1", "status": "completed",
                    "name": body["tools"][0]["name"], "arguments": '{"city": "Bonn"}'}]  # fmt: skip
     return {
-        "id": f"resp_{len(asked)}", "object": "response", "created_at": 1, "status": "completed", "model": "gpt-4o-mini",
+        "id": f"resp_{len(asked)}", "object": "response", "created_at": 1, "status": "completed", "model": body["model"],
         "output": output, "parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "error": None,
         "incomplete_details": None, "instructions": None, "metadata": {}, "temperature": 1.0, "top_p": 1.0,
-        "usage": {"input_tokens": 5, "output_tokens": 2, "total_tokens": 7,
+        "usage": {"input_tokens": INPUT, "output_tokens": OUTPUT, "total_tokens": INPUT + OUTPUT,
                   "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}},
     }  # fmt: skip
 
 
 def _embeddings(body: dict[str, Any]) -> dict[str, Any]:
     return {
-        "object": "list", "model": "text-embedding-3-small", "usage": {"prompt_tokens": 3, "total_tokens": 3},
+        "id": "emb_1", "object": "list", "model": body["model"], "usage": {"prompt_tokens": 3, "total_tokens": 3},
         "data": [{"object": "embedding", "index": 0, "embedding": [0.1, 0.2]}],
     }  # fmt: skip
 
 
-def _gemini(body: dict[str, Any]) -> dict[str, Any]:
+def _gemini(body: dict[str, Any], text: str = "hi", over: bool = True) -> dict[str, Any]:
+    candidate = {"content": {"role": "model", "parts": [{"text": text}]}, "index": 0}
+    counts = {
+        "promptTokenCount": INPUT,
+        "candidatesTokenCount": OUTPUT,
+        "totalTokenCount": INPUT + OUTPUT,
+    }
     return {
-        "responseId": "g1", "modelVersion": "gemini-2.5-flash",
-        "candidates": [{"content": {"role": "model", "parts": [{"text": "hi"}]}, "finishReason": "STOP", "index": 0}],
-        "usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 2, "totalTokenCount": 7},
+        "responseId": "g1", "modelVersion": body["model"], "usageMetadata": counts,
+        "candidates": [candidate | ({"finishReason": "STOP"} if over else {})],
     }  # fmt: skip
+
+
+def _gemini_vectors(body: dict[str, Any]) -> dict[str, Any]:
+    return {"embeddings": [{"values": [0.1, 0.2]}]}
 
 
 _ANSWERS = {
@@ -122,39 +138,79 @@ _ANSWERS = {
     "/embeddings": _embeddings,
     "/messages": _messages,
     ":generateContent": _gemini,
+    ":batchEmbedContents": _gemini_vectors,
 }
 
 
-def _chat_stream() -> list[str]:
-    def chunk(delta: dict[str, Any], reason: str | None = None) -> str:
+def _chat_stream(body: dict[str, Any]) -> list[str]:
+    about = {
+        "id": "chatcmpl-s",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": body["model"],
+    }
+
+    def chunk(delta: dict[str, Any], reason: str | None = None, **more: Any) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": reason}
-        about = {
-            "id": "chatcmpl-s",
-            "object": "chat.completion.chunk",
-            "created": 1,
-            "model": "gpt-4o-mini",
-        }
-        return f"data: {json.dumps({**about, 'choices': [choice]})}\n\n"
+        return _data({**about, "choices": [choice], **more})
 
-    return [
-        *(chunk({"role": "assistant", "content": text}) for text in CHUNKS),
-        chunk({}, "stop"),
-        "data: [DONE]\n\n",
-    ]
+    pieces = [chunk({"role": "assistant", "content": text}) for text in CHUNKS]
+    if body.get("from_mistral"):  # which says it in the last chunk, unasked
+        return [*pieces, chunk({}, "stop", usage=_CHAT_USAGE), "data: [DONE]\n\n"]
+    usage = [_data({**about, "choices": [], "usage": _CHAT_USAGE})]
+    asked = (body.get("stream_options") or {}).get("include_usage")
+    return [*pieces, chunk({}, "stop"), *(usage if asked else ()), "data: [DONE]\n\n"]
 
 
-def _messages_stream() -> list[str]:
-    start = {"id": "msg_s", "type": "message", "role": "assistant", "model": "claude-future-1", "content": [],
-             "stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 5, "output_tokens": 1}}  # fmt: skip
+def _messages_stream(body: dict[str, Any]) -> list[str]:
+    start = {"id": "msg_s", "type": "message", "role": "assistant", "model": body["model"], "content": [],
+             "stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": INPUT, "output_tokens": 1}}  # fmt: skip
     events: list[dict[str, Any]] = [
         {"type": "message_start", "message": start},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
         *({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": t}} for t in CHUNKS),
         {"type": "content_block_stop", "index": 0},
-        {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": {"output_tokens": 2}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": {"output_tokens": OUTPUT}},
         {"type": "message_stop"},
     ]  # fmt: skip
-    return [f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in events]
+    return [f"event: {e['type']}\n{_data(e)}" for e in events]
+
+
+def _response_stream(body: dict[str, Any]) -> list[str]:
+    whole = _response({**body, "tools": None})
+    whole["output"][0]["content"][0]["text"] = "".join(CHUNKS)
+    (item,) = whole["output"]
+    (part,) = item["content"]
+    empty = {**whole, "status": "in_progress", "output": [], "usage": None}
+    where = {"output_index": 0, "item_id": item["id"], "content_index": 0}
+    events: list[dict[str, Any]] = [
+        {"type": "response.created", "response": empty},
+        {"type": "response.output_item.added", "output_index": 0, "item": {**item, "status": "in_progress", "content": []}},
+        {"type": "response.content_part.added", **where, "part": {**part, "text": ""}},
+        *({"type": "response.output_text.delta", **where, "delta": text, "logprobs": []} for text in CHUNKS),
+        {"type": "response.output_text.done", **where, "text": part["text"], "logprobs": []},
+        {"type": "response.content_part.done", **where, "part": part},
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+        {"type": "response.completed", "response": whole},
+    ]  # fmt: skip
+    numbered = [{**event, "sequence_number": number} for number, event in enumerate(events)]
+    return [f"event: {event['type']}\n{_data(event)}" for event in numbered]
+
+
+def _gemini_stream(body: dict[str, Any]) -> list[str]:
+    return [_data(_gemini(body, text, over=text == CHUNKS[-1])) for text in CHUNKS]
+
+
+_STREAMS = {
+    "/chat/completions": _chat_stream,
+    "/responses": _response_stream,
+    "/messages": _messages_stream,
+    ":streamGenerateContent": _gemini_stream,
+}
+
+
+def _data(event: dict[str, Any]) -> str:
+    return f"data: {json.dumps(event)}\n\n"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -171,13 +227,19 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)) or b"{}")
         path = self.path.partition("?")[0]
         self.server.requests.append((path, body, {k.lower(): v for k, v in self.headers.items()}))
-        if body.get("stream"):
-            self._stream(_chat_stream() if path.endswith("/completions") else _messages_stream())
+        asked = dict(body)
+        if "/models/" in path:  # Google's has the model in it
+            asked["model"] = path.rpartition("/")[2].partition(":")[0]
+        asked["from_mistral"] = "mistral" in (self.headers.get("user-agent") or "")
+        streams = body.get("stream") or path.endswith(":streamGenerateContent")
+        known: Any = _STREAMS if streams else _ANSWERS
+        answer = next((make for end, make in known.items() if path.endswith(end)), None)
+        if streams:
+            self._stream(answer(asked))
             return
         if "wait" in json.dumps(body):
             self.server.gate.wait(90)
-        answer = next((make for end, make in _ANSWERS.items() if path.endswith(end)), None)
-        self._send(answer(body) if answer is not None else {"ok": True})
+        self._send(answer(asked) if answer is not None else {"ok": True})
 
     def _send(self, said: dict[str, Any]) -> None:
         data = json.dumps(said).encode()
