@@ -204,24 +204,3 @@ def test_litellm(server: ModelServer, recorded: Recorded) -> None:
     assert tree(recorded) == ["chat gpt-4o-mini llm ok"] * 3
     assert calls(recorded)[0].attributes["gen_ai.usage.input_tokens"] == 5
     assert "k" not in str([c.attributes for c in calls(recorded)]).split("'")
-
-
-def test_mcp(recorded: Recorded) -> None:
-    pytest.importorskip("mcp")
-    from mcp.server.fastmcp import FastMCP
-    from mcp.shared.memory import create_connected_server_and_client_session
-
-    mcp_server = FastMCP("weather")
-
-    @mcp_server.tool()
-    def temperature(city: str) -> str:
-        return "21"
-
-    async def main() -> None:
-        async with create_connected_server_and_client_session(mcp_server._mcp_server) as session:
-            await session.call_tool("temperature", {"city": "Bonn"})
-
-    asyncio.run(main())
-    span = recorded.one("tools/call temperature")
-    assert (span.kind, span.state) == ("tool", "ok")
-    assert span.attributes["gen_ai.tool.call.result"] == "21"

@@ -1,23 +1,32 @@
-"""Programs that know nothing of us, under `run --instrument`: seen while they run, each call once."""
+"""Programs that know nothing of us, under `run --instrument`: seen while they run, each call once, with its cost.
 
-import json
+Each is a file of `programs/`, in a process of its own, against a relay in another one.
+"""
+
 import os
+import signal
 import subprocess
 import sys
-import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
-from support.model_server import ModelServer, model_server
+from support.model_server import INPUT, OUTPUT, ModelServer, model_server
+from support.programs import environment, get_json, spans_of
 from support.relay_process import RelayProcess, running_relay
 
 IMPORTS_S = 90.0
 """How long a program may take to import its libraries on a busy machine."""
-REPOSITORY = Path(__file__).parents[1]
+PROGRAMS = Path(__file__).parent / "programs"
+
+ANSWER = "It is 21 degrees.\n"
+GPT_4O_MINI = round((INPUT * 0.15 + OUTPUT * 0.60) / 1e6, 12)
+"""One call, in dollars: https://platform.openai.com/docs/pricing"""
+CLAUDE_SONNET_4_5 = round((INPUT * 3.0 + OUTPUT * 15.0) / 1e6, 12)
+"""One call, in dollars: https://www.anthropic.com/pricing"""
 
 
 @pytest.fixture(scope="module")
@@ -29,188 +38,228 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayProcess]:
 @pytest.fixture
 def server() -> Iterator[ModelServer]:
     with model_server() as running:
+        running.gate.clear()
         yield running
 
 
-def spans(relay: RelayProcess, service: str) -> list[dict[str, Any]]:
-    """Return the spans of a service's traces as the relay has them now."""
-    with urlopen(f"{relay.url}/v1/traces") as response:
-        known = [t for t in json.load(response)["traces"] if t["service"] == service]
-    found: list[dict[str, Any]] = []
-    for trace in known:
-        with urlopen(f"{relay.url}/v1/traces/{trace['trace_id']}") as response:
-            waiting = json.load(response)["roots"]
-        while waiting:
-            found.append(waiting.pop(0))
-            waiting = found[-1]["children"] + waiting
-    return found
+class Run:
+    """One program under `run --instrument`, and what the relay has of it."""
 
+    def __init__(self, relay: RelayProcess, server: ModelServer, folder: Path, *command: str) -> None:
+        self.relay = relay
+        self.server = server
+        self.service = folder.name
+        arguments = [sys.executable, "-m", "lumina_stream", "run", "--instrument", "--", *command]
+        self.process = subprocess.Popen(
+            arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=environment(
+                relay.url, XDG_STATE_HOME=str(folder), MODEL_URL=server.url, LUMINA_SERVICE_NAME=self.service,
+                OPENAI_API_KEY="", LANGSMITH_TRACING="false",
+            ),
+            start_new_session=True,
+        )  # fmt: skip
 
-def run_live(
-    relay: RelayProcess, server: ModelServer, tmp_path: Path, service: str, source: str
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Run a program; return its spans while the model still holds its answer back, and at the end."""
-    path = tmp_path / f"{service}.py"
-    path.write_text(textwrap.dedent(source))
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("LUMINA_")}
-    environment = clean | {
-        "PYTHONPATH": str(REPOSITORY), "XDG_STATE_HOME": str(tmp_path), "LUMINA_ENDPOINT": relay.url,
-        "MODEL_URL": server.url, "OPENAI_API_KEY": "k", "LANGSMITH_TRACING": "false",
-    }  # fmt: skip
-    server.gate.clear()
-    command = [
-        sys.executable,
-        "-m",
-        "lumina_stream",
-        "run",
-        "--instrument",
-        "--",
-        sys.executable,
-        str(path),
-    ]
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    def traces(self) -> list[Any]:
+        """Return the trees of its traces, as the relay has them now, the oldest first."""
+        known = get_json(f"{self.relay.url}/v1/traces?service={self.service}")["traces"]
+        known.sort(key=lambda trace: trace["start_ns"])
+        return [get_json(f"{self.relay.url}/v1/traces/{t['trace_id']}") for t in known]
+
+    def outline(self) -> list[str]:
+        """Return name, kind and state of every span, indented below its parent."""
+        lines: list[str] = []
+
+        def walk(span: Any, depth: int) -> None:
+            lines.append(f"{'  ' * depth}{span['name']} | {span['kind']} | {span['state']}")
+            for child in span["children"]:
+                walk(child, depth + 1)
+
+        for trace in self.traces():
+            for root in trace["roots"]:
+                walk(root, 0)
+        return lines
+
+    def live(self) -> list[str]:
+        """Return the outline when a call of the model is seen to run: its answer is still held back."""
         deadline = time.monotonic() + IMPORTS_S
-        live: list[dict[str, Any]] = []
-        while time.monotonic() < deadline and process.poll() is None:
-            live = spans(relay, service)
-            if any(span["kind"] == "llm" and span["state"] == "running" for span in live):
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if not self.server.asked.wait(0.2):
+                continue
+            lines = self.outline()
+            if any(line.endswith("| llm | running") for line in lines):
+                assert not self.server.gate.is_set()
+                return lines
+        raise AssertionError(f"no call is seen to run: {self.outline()}\n{self.kill()}")
+
+    def end(self, code: int = 0) -> str:
+        """Let the model answer; return what the program wrote, once it has ended as it should."""
+        self.server.gate.set()
+        out, err = self.process.communicate(timeout=IMPORTS_S)
+        assert self.process.returncode == code, err
+        return out
+
+    def kill(self) -> str:
+        """End it, and what it has started; return what it wrote to stderr."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        return self.process.communicate()[1]
+
+    def calls(self, cost_usd: float) -> list[Any]:
+        """Return the calls of the model, once the relay knows their prices: each cost this much."""
+        deadline = time.monotonic() + IMPORTS_S
+        while True:
+            spans = [span for trace in self.traces() for span in spans_of(trace)]
+            found = [span for span in spans if span["kind"] == "llm"]
+            if all(call["rollup"]["cost_usd"] is not None for call in found):
                 break
-        server.gate.set()
-        out, err = process.communicate(timeout=IMPORTS_S)
-    assert process.returncode == 0, err
-    assert "done" in out, err
-    return live, spans(relay, service)
+            assert time.monotonic() < deadline, found
+        assert [call["rollup"]["cost_usd"] for call in found] == [cost_usd] * len(found)
+        usage = [(c["rollup"]["input_tokens"], c["rollup"]["output_tokens"]) for c in found]
+        assert usage == [(INPUT, OUTPUT)] * len(self.server.requests)
+        traces = self.traces()
+        assert sum(t["cost_usd"] for t in traces) == pytest.approx(cost_usd * len(found), rel=1e-9)
+        assert sum(t["input_tokens"] for t in traces) == INPUT * len(found)
+        return found
 
 
-def names(found: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
-    return [(span["name"], span["kind"], span["state"]) for span in found]
+Start = Callable[..., Run]
 
 
-OPENAI = """
-    import os, openai
-    client = openai.OpenAI(base_url=os.environ["MODEL_URL"] + "/v1", api_key="k")
-    asked = [{"role": "user", "content": "q"}]
-    print("".join(c.choices[0].delta.content or "" for c in client.chat.completions.create(
-        model="gpt-4o-mini", messages=asked, stream=True)))
-    print("done")
-"""
+@pytest.fixture
+def start(relay: RelayProcess, server: ModelServer, tmp_path: Path) -> Iterator[Start]:
+    started: list[Run] = []
 
-ANTHROPIC = """
-    import os, anthropic
-    client = anthropic.Anthropic(base_url=os.environ["MODEL_URL"], api_key="k")
-    tools = [{"name": "temperature", "description": "t", "input_schema": {"type": "object", "properties": {}}}]
-    messages = [{"role": "user", "content": "please wait"}]
-    while True:
-        answer = client.messages.create(model="claude-future-1", max_tokens=99, messages=messages, tools=tools)
-        if answer.stop_reason != "tool_use":
-            break
-        messages.append({"role": "assistant", "content": [b.model_dump() for b in answer.content]})
-        messages.append({"role": "user", "content": [
-            {"type": "tool_result", "tool_use_id": answer.content[0].id, "content": "21"}]})
-    print("done")
-"""
+    def start(program: str, *arguments: str, before: tuple[str, ...] = ()) -> Run:
+        command = (*before, sys.executable, str(PROGRAMS / program), *arguments)
+        started.append(Run(relay, server, tmp_path, *command))
+        return started[-1]
 
-LANGGRAPH = """
-    import os, warnings
-    warnings.simplefilter("ignore")
-    from langchain_core.tools import tool
-    from langchain_openai import ChatOpenAI
-    from langgraph.prebuilt import create_react_agent
-
-    @tool
-    def temperature(city: str) -> str:
-        "Return the temperature."
-        return "21"
-
-    model = ChatOpenAI(model="gpt-4o-mini", base_url=os.environ["MODEL_URL"] + "/v1", api_key="k")
-    create_react_agent(model, [temperature]).invoke({"messages": [("user", "please wait")]})
-    print("done")
-"""
-
-PYDANTIC_AI = """
-    import os
-    from pydantic_ai import Agent
-    from pydantic_ai.models.openai import OpenAIChatModel
-    from pydantic_ai.providers.openai import OpenAIProvider
-
-    provider = OpenAIProvider(base_url=os.environ["MODEL_URL"] + "/v1", api_key="k")
-    agent = Agent(OpenAIChatModel("gpt-4o-mini", provider=provider), name="weather")
-
-    @agent.tool_plain
-    def temperature(city: str) -> str:
-        "Return the temperature."
-        return "21"
-
-    agent.run_sync("please wait")
-    print("done")
-"""
-
-FASTAPI = """
-    import os, openai
-    from fastapi import FastAPI
-    from fastapi.testclient import TestClient
-    from opentelemetry import trace
-    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-    from opentelemetry.sdk.trace import TracerProvider
-
-    trace.set_tracer_provider(TracerProvider())
-    app = FastAPI()
-    client = openai.OpenAI(base_url=os.environ["MODEL_URL"] + "/v1", api_key="k")
-
-    @app.get("/ask")
-    def ask():
-        return client.chat.completions.create(
-            model="gpt-4o-mini", messages=[{"role": "user", "content": "please wait"}]).id
-
-    FastAPIInstrumentor.instrument_app(app)
-    assert TestClient(app).get("/ask").status_code == 200
-    print("done")
-"""
+    yield start
+    server.gate.set()
+    for run in started:
+        run.kill()
 
 
-def test_openai_stream(relay: RelayProcess, server: ModelServer, tmp_path: Path) -> None:
+def test_openai_stream(start: Start) -> None:
     pytest.importorskip("openai")
-    live, after = run_live(relay, server, tmp_path, "openai_stream", OPENAI)
-    assert names(live) == [("chat gpt-4o-mini", "llm", "running")]
-    assert names(after) == [("chat gpt-4o-mini", "llm", "ok")]
-    assert after[0]["attributes"]["gen_ai.output.messages"][0]["parts"][0]["content"] == "Hello!"
+    run = start("openai_stream.py")
+    assert run.live() == ["chat gpt-4o-mini | llm | running"]
+    assert run.end() == "Hello!\n"
+    assert run.outline() == ["chat gpt-4o-mini | llm | ok"]
+    (call,) = run.calls(GPT_4O_MINI)
+    assert call["attributes"]["gen_ai.output.messages"][0]["parts"][0]["content"] == "Hello!"
+    assert call["text"] == {"output": "Hello!"}
 
 
-def test_anthropic_tool_loop(relay: RelayProcess, server: ModelServer, tmp_path: Path) -> None:
+def test_anthropic_tool_loop(start: Start) -> None:
     pytest.importorskip("anthropic")
-    live, after = run_live(relay, server, tmp_path, "anthropic_tools", ANTHROPIC)
-    assert names(live) == [("chat claude-future-1", "llm", "running")]
-    assert names(after) == [("chat claude-future-1", "llm", "ok")] * 2
+    run = start("anthropic_tools.py")
+    assert run.live() == ["chat claude-sonnet-4-5 | llm | running"]
+    assert run.end() == ANSWER
+    assert run.outline() == ["chat claude-sonnet-4-5 | llm | ok"] * 2
+    tool_use, answer = run.calls(CLAUDE_SONNET_4_5)
+    assert tool_use["attributes"]["gen_ai.response.finish_reasons"] == ["tool_use"]
+    assert answer["attributes"]["gen_ai.input.messages"][-1]["parts"][0]["type"] == (
+        "tool_call_response"
+    )
 
 
-def test_langgraph_agent(relay: RelayProcess, server: ModelServer, tmp_path: Path) -> None:
+def test_langgraph_agent(start: Start) -> None:
     pytest.importorskip("langgraph.prebuilt")
     pytest.importorskip("langchain_openai")
-    live, after = run_live(relay, server, tmp_path, "langgraph_agent", LANGGRAPH)
-    assert ("LangGraph", "agent", "running") in names(live)
-    assert [name for name, kind, _ in names(after) if kind == "llm"] == ["chat gpt-4o-mini"] * 2
-    assert ("execute_tool temperature", "tool", "ok") in names(after)
+    run = start("langgraph_agent.py")
+    step = [
+        "  agent | task | ok",
+        "    call_model | task | ok",
+        "    RunnableSequence | task | ok",
+        "      Prompt | task | ok",
+        "      chat gpt-4o-mini | llm | ok",
+        "    should_continue | task | ok",
+    ]
+    assert run.live() == [
+        "LangGraph | agent | running",
+        *(line.replace("| ok", "| running") for line in step[:3]),
+        "      Prompt | task | ok",
+        "      chat gpt-4o-mini | llm | running",
+    ]
+    assert run.end() == ANSWER
+    assert run.outline() == [
+        "LangGraph | agent | ok",
+        *step,
+        "  tools | task | ok",
+        "    execute_tool temperature | tool | ok",
+        *step,
+    ]
+    run.calls(GPT_4O_MINI)
 
 
-def test_pydantic_ai_agent(relay: RelayProcess, server: ModelServer, tmp_path: Path) -> None:
+def test_openai_agents(start: Start) -> None:
+    pytest.importorskip("agents")
+    run = start("openai_agent.py")
+    assert run.live() == [
+        "Agent workflow | task | running",
+        "  run | task | running",
+        "    invoke_agent weather | agent | running",
+        "      turn 1 | task | running",
+        "        chat gpt-4o-mini | llm | running",
+    ]
+    assert run.end() == ANSWER
+    assert run.outline() == [
+        "Agent workflow | task | ok",
+        "  run | task | ok",
+        "    invoke_agent weather | agent | ok",
+        "      turn 1 | task | ok",
+        "        chat gpt-4o-mini | llm | ok",
+        "        execute_tool temperature | tool | ok",
+        "      turn 2 | task | ok",
+        "        chat gpt-4o-mini | llm | ok",
+    ]
+    run.calls(GPT_4O_MINI)
+
+
+def test_pydantic_ai_agent(start: Start) -> None:
     pytest.importorskip("pydantic_ai")
-    pytest.importorskip("openai")
-    pytest.importorskip("opentelemetry.sdk")
-    live, after = run_live(relay, server, tmp_path, "pydantic_ai_agent", PYDANTIC_AI)
-    assert "running" in {state for _, kind, state in names(live) if kind == "agent"}
-    assert [name for name, kind, _ in names(after) if kind == "llm"] == ["chat gpt-4o-mini"] * 2
-    assert "tool" in {kind for _, kind, _ in names(after)}
+    run = start("pydantic_ai_agent.py")
+    assert run.live() == [
+        "invoke_agent weather | agent | running",
+        "  chat gpt-4o-mini | llm | running",
+    ]
+    assert run.end() == ANSWER
+    assert run.outline() == [
+        "invoke_agent weather | agent | ok",
+        "  chat gpt-4o-mini | llm | ok",
+        "  execute_tool temperature | tool | ok",
+        "  chat gpt-4o-mini | llm | ok",
+    ]
+    run.calls(GPT_4O_MINI)
 
 
-def test_fastapi_with_opentelemetry(
-    relay: RelayProcess, server: ModelServer, tmp_path: Path
-) -> None:
-    pytest.importorskip("fastapi")
+@pytest.mark.parametrize("way", ["of its own", "opentelemetry-instrument"])
+def test_fastapi_with_opentelemetry(start: Start, way: str) -> None:
+    """A request's span is OpenTelemetry's, the call of the model inside it is ours."""
     pytest.importorskip("opentelemetry.instrumentation.fastapi")
-    live, after = run_live(relay, server, tmp_path, "fastapi_service", FASTAPI)
-    assert ("GET /ask", "running") in {(name, state) for name, _, state in names(live)}
-    assert [name for name, kind, _ in names(after) if kind == "llm"] == ["chat gpt-4o-mini"]
-    (request,) = (span for span in after if span["name"] == "GET /ask")
-    assert "chat gpt-4o-mini" in str(request["children"])
+    pytest.importorskip("opentelemetry.distro")
+    if way == "of its own":
+        run = start("fastapi_service.py", "instrument")
+    else:
+        command = Path(sys.executable).with_name("opentelemetry-instrument")
+        run = start("fastapi_service.py", before=(str(command),))
+    assert run.process.stdout is not None
+    port = int(run.process.stdout.readline())
+    with ThreadPoolExecutor(1) as threads:
+        asking = threads.submit(get_json, f"http://127.0.0.1:{port}/ask")
+        assert run.live() == [
+            "GET /ask | http | running",
+            "  chat gpt-4o-mini | llm | running",
+        ]
+        run.server.gate.set()
+        assert asking.result() == ANSWER.strip()
+    run.process.send_signal(signal.SIGTERM)
+    run.end(128 + signal.SIGTERM)
+    assert run.outline() == [
+        "GET /ask | http | ok",
+        "  chat gpt-4o-mini | llm | ok",
+        "  GET /ask http send | None | ok",
+        "  GET /ask http send | None | ok",
+    ]
+    run.calls(GPT_4O_MINI)

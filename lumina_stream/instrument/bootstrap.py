@@ -1,4 +1,8 @@
-"""Instrument a program that does not ask for it: called by `startup/sitecustomize.py` before it begins."""
+"""Instrument a program that does not ask for it, before it begins.
+
+Called by `startup/sitecustomize.py`, and by `opentelemetry-instrument`, whose own `sitecustomize` is
+found first and calls no other.
+"""
 
 from __future__ import annotations
 

@@ -44,6 +44,8 @@ class Asked(msgspec.Struct):
 Describe: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], Asked | None]
 """Read a call's arguments; None for one that is not to be recorded."""
 
+PROVIDER = "gen_ai.provider.name"
+
 quiet: ContextVar[bool] = ContextVar("lumina_inside_a_hooked_call", default=False)
 """Set while a hooked call runs: what it calls belongs to it."""
 
@@ -51,6 +53,8 @@ _taken: weakref.WeakSet[Span] = weakref.WeakSet()
 """Spans that have got their call."""
 _made: weakref.WeakSet[Span] = weakref.WeakSet()
 """Spans of hooks themselves."""
+_named_late: weakref.WeakSet[Span] = weakref.WeakSet()
+"""Those of them without a model in their name."""
 
 
 def tracing() -> bool:
@@ -74,6 +78,20 @@ def suppressed() -> bool:
 def inside_a_call() -> bool:
     """Tell whether the code that runs now is the inside of a recorded call."""
     return quiet.get() or current.get() in _made
+
+
+def silent(original: Any, patch: Patch) -> Any:
+    """Return what stands in the place of a function whose calls of others are not the program's."""
+
+    def run_silently(*args: Any, **kwargs: Any) -> Any:
+        before = quiet.get()
+        quiet.set(before or patch.on)
+        try:
+            return original(*args, **kwargs)
+        finally:
+            quiet.set(before)
+
+    return run_silently
 
 
 class Call:
@@ -147,7 +165,7 @@ class Call:
         asked = self.asked
         said = {
             OPERATION: asked.operation,
-            "gen_ai.provider.name": asked.provider,
+            PROVIDER: asked.provider,
             "gen_ai.request.model": asked.model,
         }
         return {key: value for key, value in said.items() if value} | asked.attributes
@@ -177,7 +195,13 @@ def announcing(span_of: Callable[[Any], Any]) -> Callable[[Any, Patch], Any]:
                 return original(*args, **kwargs)
             with with_attributes(call.known()):
                 begun = original(*args, **kwargs)
-            call.bind(span_of(begun))
+            try:
+                other = span_of(begun)
+            except Exception as error:  # another version's function returns something else
+                other = None
+                if active.recorder is not None:
+                    active.recorder.fault(error)
+            call.bind(other)
             return begun
 
         return begin_its_own
@@ -215,6 +239,10 @@ def start(recorder: Recorder, asked: Asked, kind: str | None = None) -> Call | N
     request = _given(asked.request)
     if isinstance(around, LlmSpan) and _waited_for(around):
         _taken.add(around)
+        if asked.model and around in _named_late:
+            around.update_name(f"{asked.operation} {asked.model}")
+        if asked.provider:
+            _tell_provider(around, asked.provider)
         around.record_request(request)
         return Call(asked, around, own=False)
     mirror = call_around(around)
@@ -245,9 +273,22 @@ def waits_for_its_call(span: Span) -> bool:
     return span not in _taken
 
 
-def made_here(span: Span) -> None:
-    """Note that a span was made by a hook: HTTP requests inside it are its own."""
+def made_here(span: Span, *, named: bool = True) -> None:
+    """Note that a span was made by a hook: HTTP requests inside it are its own.
+
+    Not `named`: its maker does not know the model; the hook of the client gives it its name.
+    """
     _made.add(span)
+    if not named:
+        _named_late.add(span)
+
+
+def _tell_provider(span: LlmSpan, provider: str) -> None:
+    """Say whom a client calls, unless the program did: an answer cannot tell OpenAI from its likes."""
+    said = span._said  # pyright: ignore[reportPrivateUsage]
+    if PROVIDER not in said:
+        span._said = said | {PROVIDER}  # pyright: ignore[reportPrivateUsage]
+        span.set_attribute(PROVIDER, provider)
 
 
 def _waited_for(span: Any) -> bool:
@@ -359,15 +400,12 @@ def entering(
 
             return enter_async
 
+        enter_silently = silent(original, patch)
+
         def enter(self: Any) -> Any:
             call = begin_here(self, patch)
             if call is None:
-                before = quiet.get()
-                quiet.set(before or patch.on)
-                try:
-                    return original(self)
-                finally:
-                    quiet.set(before)
+                return enter_silently(self)
             opened = watched(self) is None
             call.enter()
             try:

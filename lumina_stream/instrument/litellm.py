@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -38,22 +39,25 @@ def _describe(operation: str, second: str) -> Describe:
     return describe
 
 
-def _install(module: ModuleType, patches: Patches) -> None:
-    for name, operation in _NAMES.items():
-        second = "messages" if operation == "chat" else "input"
-        if name in vars(module) and not hasattr(vars(module)[name], "_lumina_hook"):
-            patches.replace(module, name, _marked(traced(_describe(operation, second))), ("model",))
+def _main(module: ModuleType, patches: Patches) -> None:
+    for name in _NAMES:
+        _replace(module, name, patches)
 
 
-def _marked(make: Any) -> Any:
-    def marked(original: Any, patch: Any) -> Any:
-        made = make(original, patch)
-        made._lumina_hook = True
-        return made
+def _package(module: ModuleType, patches: Patches) -> None:
+    main = vars(sys.modules.get("litellm.main", module))
+    for name in _NAMES:
+        # The same object: the hook is in it already, or stayed out and has said so.
+        if name in vars(module) and vars(module)[name] is not main.get(name):
+            _replace(module, name, patches)
 
-    return marked
+
+def _replace(module: ModuleType, name: str, patches: Patches) -> None:
+    operation = _NAMES[name]
+    second = "messages" if operation == "chat" else "input"
+    patches.replace(module, name, traced(_describe(operation, second)), ("model", second))
 
 
 def hooks(library: str) -> dict[str, Install]:
     """Return what to put into which module: the package has names of its own for the same functions."""
-    return {"litellm.main": _install, "litellm": _install}
+    return {"litellm.main": _main, "litellm": _package}

@@ -8,6 +8,7 @@ answered; else they are ours, under the same names.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import ModuleType
@@ -23,6 +24,8 @@ from lumina_stream.recording.propagation import extract, inject
 from lumina_stream.recording.span import OFF, Span
 from lumina_stream.recording.tracing import start_span, with_attributes
 from lumina_stream.recording.values import type_of
+
+DISPATCHER = "mcp.shared.jsonrpc_dispatcher"
 
 _METHODS = {
     "initialize": ("initialize", ()),
@@ -130,7 +133,8 @@ def _sent(method: str, parameters: tuple[str, ...]) -> Callable[[Any, Patch], An
     """Return what stands in the place of a session's method."""
 
     def make(original: Any, patch: Patch) -> Any:
-        takes_meta = "meta" in inspect.signature(original).parameters
+        # In 1.x only some requests can carry it; in 2.x the dispatcher gives it to all.
+        takes_meta = DISPATCHER not in sys.modules and "meta" in inspect.signature(original).parameters
 
         async def call(*args: Any, **kwargs: Any) -> Any:
             if not patch.on or not tracing():
@@ -194,6 +198,15 @@ def _announcing(original: Any, patch: Patch) -> Any:
     return otel_span
 
 
+def _injecting(original: Any, patch: Patch) -> Any:
+    def inject_trace_context(meta: dict[str, Any]) -> None:
+        original(meta)
+        if patch.on and "traceparent" not in meta:
+            inject(meta)
+
+    return inject_trace_context
+
+
 def _client(module: ModuleType, patches: Patches) -> None:
     for name, (method, needs) in _METHODS.items():
         patches.replace(module.ClientSession, name, _sent(method, needs), needs)
@@ -201,6 +214,7 @@ def _client(module: ModuleType, patches: Patches) -> None:
 
 def _dispatcher(module: ModuleType, patches: Patches) -> None:
     patches.replace(module, "otel_span", _announcing)
+    patches.replace(module, "inject_trace_context", _injecting, ("meta",))
 
 
 # --- the server's side ---------------------------------------------------------------------------
@@ -281,7 +295,7 @@ def hooks(library: str) -> dict[str, Install]:
     """Return what to put into which module: those of 1.x and of 2.x, of which each has its own."""
     return {
         "mcp.client.session": _client,
-        "mcp.shared.jsonrpc_dispatcher": _dispatcher,
+        DISPATCHER: _dispatcher,
         "mcp.server._otel": _middleware,
         "mcp.server.lowlevel.server": _server,
     }

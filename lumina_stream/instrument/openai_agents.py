@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from lumina_stream.instrument.calls import Asked
+from lumina_stream.instrument.calls import Asked, silent
 from lumina_stream.instrument.registry import Install, Patches
 from lumina_stream.instrument.runs import Runs, content, unseen
 from lumina_stream.llm.shape import Reading, Usage
@@ -91,6 +91,10 @@ class Processor:
         elif kind == "function":
             attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": name}
             name = f"execute_tool {name}"
+        elif kind == "task":
+            name = "run"  # its own is the workflow's, of which it is one run
+        elif kind == "turn":
+            name = f"turn {data.turn}"
         self._runs.begin(span.span_id, parent, name, _KINDS.get(kind, "task"), attributes)
 
     def _finish(self, span: Any) -> None:
@@ -141,6 +145,11 @@ def _fault(error: Exception) -> None:
         active.recorder.fault(error)
 
 
+def _sending(module: ModuleType, patches: Patches) -> None:
+    # What the library itself sends to OpenAI of its runs is no request of the program's.
+    patches.replace(module.BackendSpanExporter, "export", silent, ("items",))
+
+
 def _install(module: ModuleType, patches: Patches) -> None:
     processor = Processor()
     module.add_trace_processor(processor)
@@ -157,4 +166,4 @@ def _install(module: ModuleType, patches: Patches) -> None:
 
 def hooks(library: str) -> dict[str, Install]:
     """Return what to put into which module."""
-    return {"agents.tracing": _install}
+    return {"agents.tracing.processors": _sending, "agents.tracing": _install}

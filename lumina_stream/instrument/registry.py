@@ -304,12 +304,21 @@ def _lacking(function: Any, needs: Iterable[str]) -> list[str]:
     return [name for name in needs if name not in parameters]
 
 
+_DISTRIBUTIONS = {
+    "langchain": ("langchain-core",),
+    "llama-index": ("llama-index-core", "llama-index-instrumentation"),
+    "pydantic-ai": ("pydantic-ai-slim",),
+    "opentelemetry": ("opentelemetry-sdk",),
+}
+"""Under which names a library is installed, where not under its own."""
+
+
 def _version(library: str) -> str:
     from importlib.metadata import PackageNotFoundError, version
 
-    try:
-        return version(
-            {"langchain": "langchain-core", "llama-index": "llama-index-core"}.get(library, library)
-        )
-    except PackageNotFoundError:
-        return ""
+    for name in _DISTRIBUTIONS.get(library, (library,)):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return ""

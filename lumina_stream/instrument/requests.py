@@ -5,21 +5,13 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from lumina_stream.instrument.calls import quiet
+from lumina_stream.instrument.calls import silent
 from lumina_stream.instrument.httpx import sending
 from lumina_stream.instrument.registry import Install, Patch, Patches
 
 
 def _sending(original: Any, patch: Patch) -> Any:
-    def send_quietly(*args: Any, **kwargs: Any) -> Any:
-        before = quiet.get()
-        quiet.set(True)  # a redirect is sent by the same method
-        try:
-            return original(*args, **kwargs)
-        finally:
-            quiet.set(before)
-
-    return sending(send_quietly, patch)
+    return sending(silent(original, patch), patch)  # a redirect is sent by the same method
 
 
 def hooks(library: str) -> dict[str, Install]:

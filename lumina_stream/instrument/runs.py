@@ -74,7 +74,7 @@ class Runs:
                 options["model"] = asked.model
             span = TraceLlm(asked.name, options).start(recorder)
             if isinstance(span, LlmSpan):
-                calls.made_here(span)
+                calls.made_here(span, named=bool(asked.model))
                 if asked.request:
                     span.record_request(asked.request)
             return self._entered(key, span)

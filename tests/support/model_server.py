@@ -16,7 +16,10 @@ INPUT, OUTPUT = 5, 2
 
 
 class ModelServer(ThreadingHTTPServer):
-    """`gate` is waited for before the last chunk of a stream, and before a body whose text says `wait`."""
+    """`gate` is waited for before the last chunk of a stream, and before a body whose text says `wait`.
+
+    `asked` is set once there was a request.
+    """
 
     daemon_threads = True
 
@@ -24,6 +27,7 @@ class ModelServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.gate = threading.Event()
         self.gate.set()
+        self.asked = threading.Event()
         self.requests: list[tuple[str, dict[str, Any], dict[str, str]]] = []
 
     @property
@@ -47,7 +51,8 @@ def model_server() -> Iterator[ModelServer]:
         thread.join()
 
 
-def _chat(body: dict[str, Any]) -> dict[str, Any]:
+def model_answer(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a chat completion of OpenAI's: the use of the first tool, once, or some text."""
     asked = any(m.get("role") == "user" for m in body["messages"])
     answered = any(m.get("role") == "tool" for m in body["messages"])
     message: dict[str, Any] = {"role": "assistant", "content": "It is 21 degrees."}
@@ -116,7 +121,11 @@ def _embeddings(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _gemini(body: dict[str, Any], text: str = "hi", over: bool = True) -> dict[str, Any]:
-    candidate = {"content": {"role": "model", "parts": [{"text": text}]}, "index": 0}
+    parts: list[dict[str, Any]] = [{"text": text}]
+    if body.get("tools") and not any("functionResponse" in str(c) for c in body["contents"]):
+        name = body["tools"][0]["functionDeclarations"][0]["name"]
+        parts = [{"functionCall": {"name": name, "args": {"city": "Bonn"}}}]
+    candidate = {"content": {"role": "model", "parts": parts}, "index": 0}
     counts = {
         "promptTokenCount": INPUT,
         "candidatesTokenCount": OUTPUT,
@@ -129,11 +138,11 @@ def _gemini(body: dict[str, Any], text: str = "hi", over: bool = True) -> dict[s
 
 
 def _gemini_vectors(body: dict[str, Any]) -> dict[str, Any]:
-    return {"embeddings": [{"values": [0.1, 0.2]}]}
+    return {} if body["model"] == "nothing" else {"embeddings": [{"values": [0.1, 0.2]}]}
 
 
 _ANSWERS = {
-    "/chat/completions": _chat,
+    "/chat/completions": model_answer,
     "/responses": _response,
     "/embeddings": _embeddings,
     "/messages": _messages,
@@ -221,12 +230,15 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
+        headers = {key.lower(): value for key, value in self.headers.items()}
+        self.server.requests.append((self.path.partition("?")[0], {}, headers))
         self._send({"ok": True})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)) or b"{}")
         path = self.path.partition("?")[0]
         self.server.requests.append((path, body, {k.lower(): v for k, v in self.headers.items()}))
+        self.server.asked.set()
         asked = dict(body)
         if "/models/" in path:  # Google's has the model in it
             asked["model"] = path.rpartition("/")[2].partition(":")[0]
@@ -243,7 +255,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, said: dict[str, Any]) -> None:
         data = json.dumps(said).encode()
-        self.send_response(404 if self.path.startswith("/missing") else 200)
+        if self.path == "/moved":
+            self.send_response(302)
+            self.send_header("location", "/here")
+        else:
+            self.send_response(404 if self.path.startswith("/missing") else 200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(data)))
         self.end_headers()
