@@ -1,14 +1,16 @@
 """Agents and chains of other libraries, unchanged: their trees, and each call of a model once."""
 
 import asyncio
-from collections.abc import Iterator
+import gc
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.model_server import ModelServer, model_server
+from support.model_server import INPUT, ModelServer, model_server
 from support.recorded import Recorded
 
 import lumina_stream as lumina
+from lumina_stream.model.events import TextStreamed
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 """Warnings of these libraries are theirs."""
@@ -28,6 +30,7 @@ def instrumented(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> Iterato
     lumina.instrument()
     yield
     lumina.uninstrument()
+    gc.collect()  # clients that nobody closes: here their warnings are not of the next test
 
 
 def tree(recorded: Recorded) -> list[str]:
@@ -41,6 +44,10 @@ def tree(recorded: Recorded) -> list[str]:
 
 def calls(recorded: Recorded) -> list[Any]:
     return [span for span in recorded.spans() if span.kind == "llm"]
+
+
+def streamed(recorded: Recorded) -> str:
+    return "".join(e.text for e in recorded.poll() if isinstance(e, TextStreamed))
 
 
 def test_langgraph_agent(server: ModelServer, recorded: Recorded) -> None:
@@ -80,8 +87,7 @@ def test_langchain_stream_without_a_client_hook(recorded: Recorded) -> None:
     (call,) = calls(recorded)
     assert call.state == "ok"
     assert call.attributes["gen_ai.output.messages"][0]["parts"][0]["content"] == "one two"
-    streamed = [e for e in recorded.poll() if type(e).__name__ == "TextStreamed"]
-    assert "".join(e.text for e in streamed) == "one two"  # type: ignore[union-attr]
+    assert streamed(recorded) == "one two"
 
 
 def test_langchain_error(recorded: Recorded) -> None:
@@ -114,39 +120,130 @@ def test_langchain_async_under_a_span(server: ModelServer, recorded: Recorded) -
         "  chat gpt-4o-mini llm ok",
         "  after None ok",
     ]
-    streamed = [e for e in recorded.poll() if type(e).__name__ == "TextStreamed"]
-    assert "".join(e.text for e in streamed) == "Hello!"  # type: ignore[union-attr]
+    assert streamed(recorded) == "Hello!"
 
 
-def test_openai_agents(server: ModelServer, recorded: Recorded) -> None:
+@pytest.fixture
+def weather(server: ModelServer) -> Iterator[Callable[..., Any]]:
+    """Give a function that makes an agent of openai-agents, over responses or chat."""
     agents = pytest.importorskip("agents")
     import openai
 
-    try:
-        agents.Usage()
-    except ValueError:
-        pytest.skip("this openai-agents does not work with this openai")
+    processors = agents.tracing.get_trace_provider()._multi_processor._processors
+    ours = [p for p in processors if type(p).__module__.startswith("lumina_stream")]
+    agents.set_trace_processors(ours)  # nothing is sent to OpenAI
 
-    agents.set_trace_processors([])  # nothing is sent to OpenAI
-    lumina.uninstrument()
-    lumina.instrument()
+    def make(model: str = "OpenAIResponsesModel", url: str = server.url, tools: bool = True) -> Any:
+        @agents.function_tool
+        def temperature(city: str) -> str:
+            """Return the temperature."""
+            with lumina.trace("thermometer"):
+                return "21"
 
-    @agents.function_tool
-    def temperature(city: str) -> str:
-        """Return the temperature."""
-        return "21"
+        client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0)
+        asked = getattr(agents, model)(model="gpt-4o-mini", openai_client=client)
+        return agents.Agent(name="weather", model=asked, tools=[temperature] if tools else [])
 
-    client = openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="k")
-    model = agents.OpenAIResponsesModel(model="gpt-4o-mini", openai_client=client)
-    agent = agents.Agent(name="weather", model=model, tools=[temperature])
-    result = asyncio.run(agents.Runner.run(agent, "How warm is it in Bonn?"))
-    assert "21" in result.final_output
-    lines = tree(recorded)
-    assert len(calls(recorded)) == len(server.requests) == 2, lines
-    assert any("invoke_agent weather agent ok" in line for line in lines), lines
-    assert any("execute_tool temperature tool ok" in line for line in lines), lines
-    assert [c.attributes["gen_ai.usage.input_tokens"] for c in calls(recorded)] == [5, 5]
-    assert sum(not line.startswith(" ") for line in lines) == 1, lines
+    yield make
+    agents.set_trace_processors(list(processors))
+
+
+RUN = [
+    "  run task ok",
+    "    invoke_agent weather agent ok",
+    "      turn 1 task ok",
+    "        chat gpt-4o-mini llm ok",
+    "        execute_tool temperature tool ok",
+    "          thermometer None ok",
+    "      turn 2 task ok",
+    "        chat gpt-4o-mini llm ok",
+]
+
+
+@pytest.mark.parametrize("model", ["OpenAIResponsesModel", "OpenAIChatCompletionsModel"])
+def test_openai_agents(
+    server: ModelServer, recorded: Recorded, weather: Callable[..., Any], model: str
+) -> None:
+    """Workflow, run, agent, turn, call and tool, where they ran; what follows is not below them."""
+    import agents
+
+    async def main() -> None:
+        with lumina.trace("mine"):
+            result = await agents.Runner.run(weather(model), "How warm is it in Bonn?")
+            assert "21" in result.final_output
+            with lumina.trace("after"):
+                pass
+
+    asyncio.run(main())
+    workflow = ["Agent workflow task ok", *RUN]
+    assert tree(recorded) == [
+        "mine None ok", *(f"  {line}" for line in workflow), "  after None ok",
+    ]  # fmt: skip
+    assert len(server.requests) == 2
+    for call in calls(recorded):
+        assert call.attributes["gen_ai.usage.input_tokens"] == INPUT
+        assert call.attributes["gen_ai.provider.name"] == "openai"
+    tool = recorded.one("execute_tool temperature")
+    assert tool.attributes["gen_ai.tool.call.arguments"] == '{"city": "Bonn"}'
+    assert tool.attributes["gen_ai.tool.call.result"] == "21"
+
+
+def test_openai_agents_two_runs_of_a_workflow(
+    recorded: Recorded, weather: Callable[..., Any]
+) -> None:
+    import agents
+
+    async def main() -> None:
+        with agents.trace("flow", group_id="conversation 7"):
+            await agents.Runner.run(weather(), "How warm is it in Bonn?")
+            await agents.Runner.run(weather(), "And now?")
+
+    asyncio.run(main())
+    assert tree(recorded) == ["flow task ok", *RUN, *RUN]
+    assert recorded.one("flow").attributes["gen_ai.conversation.id"] == "conversation 7"
+
+
+@pytest.mark.parametrize("model", ["OpenAIResponsesModel", "OpenAIChatCompletionsModel"])
+def test_openai_agents_streamed(
+    recorded: Recorded, weather: Callable[..., Any], model: str
+) -> None:
+    import agents
+
+    async def main() -> None:
+        run = agents.Runner.run_streamed(weather(model, tools=False), "q")
+        assert [event async for event in run.stream_events()]
+
+    asyncio.run(main())
+    assert [line.strip() for line in tree(recorded)][-2:] == [
+        "turn 1 task ok", "chat gpt-4o-mini llm ok",
+    ]  # fmt: skip
+    assert streamed(recorded) == "Hello!"
+
+
+def test_openai_agents_error(recorded: Recorded, weather: Callable[..., Any]) -> None:
+    import agents
+    import openai
+
+    with pytest.raises(openai.APIConnectionError):
+        asyncio.run(agents.Runner.run(weather(url="http://127.0.0.1:1"), "q"))
+    (call,) = calls(recorded)
+    assert call.state == "error"
+    assert recorded.one("invoke_agent weather").state == "error"
+
+
+def test_what_openai_agents_sends_of_itself_is_not_of_the_program(
+    server: ModelServer, recorded: Recorded
+) -> None:
+    agents = pytest.importorskip("agents")
+    from agents.tracing.processors import BackendSpanExporter
+
+    exporter = BackendSpanExporter(api_key="k", endpoint=f"{server.url}/traces")
+    with agents.trace("flow") as flow:
+        pass
+    exporter.export([flow])
+    exporter.close()
+    assert [path for path, _, _ in server.requests] == ["/traces"]
+    assert tree(recorded) == ["flow task ok"]
 
 
 def test_pydantic_ai(server: ModelServer, recorded: Recorded) -> None:
@@ -174,20 +271,125 @@ def test_pydantic_ai(server: ModelServer, recorded: Recorded) -> None:
     assert first["gen_ai.response.finish_reasons"]
 
 
-def test_llama_index(server: ModelServer, recorded: Recorded) -> None:
-    pytest.importorskip("llama_index.llms.openai")
-    from llama_index.core.llms import ChatMessage
-    from llama_index.llms.openai import OpenAI
+def test_pydantic_ai_over_a_client_that_traces_itself(
+    server: ModelServer, recorded: Recorded
+) -> None:
+    """The framework's span has the call; the client's own span of it would be the same call again."""
+    pydantic_ai = pytest.importorskip("pydantic_ai")
+    pytest.importorskip("anthropic")
+    from pydantic_ai.models.anthropic import AnthropicModel
+    from pydantic_ai.providers.anthropic import AnthropicProvider
 
-    model = OpenAI(model="gpt-4o-mini", api_base=f"{server.url}/v1", api_key="k")
-    model.chat([ChatMessage(role="user", content="q")])
+    provider = AnthropicProvider(base_url=server.url, api_key="k")
+    agent = pydantic_ai.Agent(AnthropicModel("claude-sonnet-4-5", provider=provider), name="weather")
+    agent.run_sync("q")
+    assert tree(recorded) == ["invoke_agent weather agent ok", "  chat claude-sonnet-4-5 llm ok"]
     (call,) = calls(recorded)
-    assert call.state == "ok"
-    assert call.attributes["gen_ai.usage.input_tokens"] == 5
-    pieces = model.stream_chat([ChatMessage(role="user", content="q")])
-    assert "".join(piece.delta or "" for piece in pieces) == "Hello!"
-    assert [c.state for c in calls(recorded)] == ["ok", "ok"], tree(recorded)
-    assert len(server.requests) == 2
+    assert call.attributes["gen_ai.usage.input_tokens"] == INPUT
+    assert streamed(recorded) == "Hello!"  # which is how it asks when no timeout would fit
+
+
+def test_pydantic_ai_streamed(server: ModelServer, recorded: Recorded) -> None:
+    pydantic_ai = pytest.importorskip("pydantic_ai")
+    from pydantic_ai.models.openai import OpenAIChatModel
+    from pydantic_ai.providers.openai import OpenAIProvider
+
+    provider = OpenAIProvider(base_url=f"{server.url}/v1", api_key="k")
+    agent = pydantic_ai.Agent(OpenAIChatModel("gpt-4o-mini", provider=provider), name="weather")
+
+    async def main() -> None:
+        async with agent.run_stream("q") as run:
+            assert [text async for text in run.stream_text()][-1] == "Hello!"
+
+    asyncio.run(main())
+    assert tree(recorded) == ["invoke_agent weather agent ok", "  chat gpt-4o-mini llm ok"]
+    assert streamed(recorded) == "Hello!"
+    assert calls(recorded)[0].attributes["gen_ai.usage.input_tokens"] == INPUT
+
+
+def llama_index_model(server: ModelServer) -> Any:
+    """Return a model of llama-index's over OpenAI's client: those it ships do not work with these clients."""
+    import openai
+    from llama_index.core.llms import CompletionResponse, CustomLLM, LLMMetadata
+    from llama_index.core.llms.callbacks import llm_completion_callback
+
+    asked: Any = {"model": "gpt-4o-mini", "stream_options": {"include_usage": True}}
+    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="k")
+
+    class Model(CustomLLM):
+        model: str = "gpt-4o-mini"
+
+        @property
+        def metadata(self) -> LLMMetadata:
+            return LLMMetadata(model_name=self.model)
+
+        @llm_completion_callback()
+        def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+            messages: Any = [{"role": "user", "content": prompt}]
+            answer = client.chat.completions.create(model=self.model, messages=messages)
+            return CompletionResponse(text=answer.choices[0].message.content)
+
+        @llm_completion_callback()
+        def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+            messages: Any = [{"role": "user", "content": prompt}]
+            said = ""
+            for piece in client.chat.completions.create(messages=messages, stream=True, **asked):
+                delta = (piece.choices[0].delta.content or "") if piece.choices else ""
+                said += delta
+                yield CompletionResponse(text=said, delta=delta)
+
+    return Model()
+
+
+def test_llama_index_query(server: ModelServer, recorded: Recorded) -> None:
+    """Retrieval, embeddings, synthesis and the model's call hang below the query, each once."""
+    core = pytest.importorskip("llama_index.core")
+    embedding = core.MockEmbedding(embed_dim=2)
+    documents = [core.Document(text="It is 21 degrees in Bonn.")]
+    index = core.VectorStoreIndex.from_documents(documents, embed_model=embedding)
+    recorded.poll()
+    before = len(recorded.spans())
+    engine = index.as_query_engine(llm=llama_index_model(server))
+    assert "21" in str(engine.query("How warm is it in Bonn?"))
+    (query,) = (s for s in recorded.spans() if s.name == "RetrieverQueryEngine.query")
+    below = [span for span in recorded.spans()[before:] if span is not query]
+    for span in below:
+        top = span
+        while top.parent is not None:
+            top = top.parent
+        assert top is query, tree(recorded)
+    kinds = {span.name: span.kind for span in below}
+    assert kinds["VectorIndexRetriever.retrieve"] == "retrieval"
+    assert kinds["MockEmbedding.get_query_embedding"] == "embedding"
+    (call,) = calls(recorded)
+    assert call.attributes["gen_ai.usage.input_tokens"] == INPUT
+    assert len(server.requests) == 1
+
+
+def test_llama_index_streamed(server: ModelServer, recorded: Recorded) -> None:
+    """The generator is consumed after the framework said that it was over: the call lasts as long as it."""
+    pytest.importorskip("llama_index.core")
+    pieces = llama_index_model(server).stream_complete("q")
+    assert "".join(piece.delta for piece in pieces) == "Hello!"
+    (call,) = calls(recorded)
+    assert (call.name, call.state) == ("chat gpt-4o-mini", "ok")
+    assert streamed(recorded) == "Hello!"
+    assert call.attributes["gen_ai.usage.input_tokens"] == INPUT
+    assert len(server.requests) == 1
+
+
+def test_llama_index_error(recorded: Recorded) -> None:
+    pytest.importorskip("llama_index.core")
+    from llama_index.core.tools import FunctionTool
+
+    def broken() -> str:
+        raise ValueError("no battery")
+
+    tool = FunctionTool.from_defaults(fn=broken)
+    with pytest.raises(ValueError, match="no battery"):
+        tool.call()
+    (span,) = recorded.spans()
+    assert (span.kind, span.state) == ("tool", "error")
 
 
 def test_litellm(server: ModelServer, recorded: Recorded) -> None:
@@ -204,3 +406,77 @@ def test_litellm(server: ModelServer, recorded: Recorded) -> None:
     assert tree(recorded) == ["chat gpt-4o-mini llm ok"] * 3
     assert calls(recorded)[0].attributes["gen_ai.usage.input_tokens"] == 5
     assert "k" not in str([c.attributes for c in calls(recorded)]).split("'")
+
+
+def test_litellm_async_and_embeddings(server: ModelServer, recorded: Recorded) -> None:
+    litellm = pytest.importorskip("litellm")
+    where: dict[str, Any] = {"api_base": f"{server.url}/v1", "api_key": "k"}
+    messages = [{"role": "user", "content": "q"}]
+
+    async def main() -> None:
+        pieces = await litellm.acompletion(
+            "openai/gpt-4o-mini", messages, stream=True,
+            stream_options={"include_usage": True}, **where,
+        )  # fmt: skip
+        text = [piece.choices[0].delta.content or "" async for piece in pieces if piece.choices]
+        assert "".join(text) == "Hello!"
+        await litellm.aembedding("openai/text-embedding-3-small", input=["q"], **where)
+
+    litellm.embedding("openai/text-embedding-3-small", ["q"], **where)
+    asyncio.run(main())
+    embedding = "embeddings text-embedding-3-small embedding ok"
+    assert tree(recorded) == [embedding, "chat gpt-4o-mini llm ok", embedding]
+    assert streamed(recorded) == "Hello!"
+    usage = [span.attributes["gen_ai.usage.input_tokens"] for span in recorded.spans()]
+    assert usage == [3, INPUT, 3]
+
+
+def test_litellm_router(server: ModelServer, recorded: Recorded) -> None:
+    """It calls by other names of the same functions."""
+    litellm = pytest.importorskip("litellm")
+    where = {"model": "openai/gpt-4o-mini", "api_base": f"{server.url}/v1", "api_key": "k"}
+    router = litellm.Router(model_list=[{"model_name": "weather", "litellm_params": where}])
+    router.completion("weather", [{"role": "user", "content": "q"}])
+    assert [span.name for span in calls(recorded)] == ["chat gpt-4o-mini"]
+
+
+def test_langchain_over_responses_and_embeddings(server: ModelServer, recorded: Recorded) -> None:
+    pytest.importorskip("langchain_openai")
+    from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+
+    where: Any = {"base_url": f"{server.url}/v1", "api_key": "k"}
+    model = ChatOpenAI(model="gpt-4o-mini", use_responses_api=True, **where)
+    model.invoke("q")
+    assert "".join(piece.text for piece in model.stream("q")) == "Hello!"
+    vectors = OpenAIEmbeddings(
+        model="text-embedding-3-small", check_embedding_ctx_length=False, **where
+    )
+    vectors.embed_query("q")
+    assert tree(recorded) == [
+        "chat gpt-4o-mini llm ok", "chat gpt-4o-mini llm ok",
+        "embeddings text-embedding-3-small embedding ok",
+    ]  # fmt: skip
+    assert streamed(recorded) == "Hello!"
+    usage = [span.attributes["gen_ai.usage.input_tokens"] for span in recorded.spans()]
+    assert usage == [INPUT, INPUT, 3]
+
+
+def test_langchain_retriever_and_hidden_runs(recorded: Recorded) -> None:
+    """A retriever has its kind and its question; what langchain hides is not shown, what is inside it is."""
+    pytest.importorskip("langchain_core")
+    from langchain_core.documents import Document
+    from langchain_core.retrievers import BaseRetriever
+    from langchain_core.runnables import RunnableLambda
+
+    class Shelf(BaseRetriever):
+        def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+            return [Document(page_content="21 degrees")]
+
+    hidden = RunnableLambda(lambda q: Shelf().invoke(q)).with_config(tags=["langsmith:hidden"])
+    with lumina.trace("mine"):
+        hidden.invoke("How warm?")
+    assert tree(recorded) == ["mine None ok", "  Shelf retrieval ok"]
+    assert recorded.one("Shelf").attributes == {
+        "gen_ai.retrieval.query.text": "How warm?",
+        "lumina.retrieval.documents": 1,
+    }

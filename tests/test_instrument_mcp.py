@@ -1,6 +1,8 @@
 """The Model Context Protocol, at both ends: a request is one span at each, in one trace."""
 
 import asyncio
+import gc
+import importlib.util
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -30,6 +32,7 @@ def bridged(request: pytest.FixtureRequest, recorded: Recorded) -> Iterator[bool
         lumina.instrument("opentelemetry")
     yield request.param == "bridged"
     lumina.uninstrument()
+    gc.collect()
 
 
 def traces_itself(bridged: bool) -> bool:
@@ -37,11 +40,7 @@ def traces_itself(bridged: bool) -> bool:
 
 
 def is_second() -> bool:
-    try:
-        import mcp.server.mcpserver
-    except ModuleNotFoundError:
-        return False
-    return True
+    return importlib.util.find_spec("mcp.server.mcpserver") is not None
 
 
 def weather() -> Any:

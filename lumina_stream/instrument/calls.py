@@ -2,8 +2,8 @@
 
 Of calls inside each other (a framework over a client over HTTP) the outermost hook records; what it
 calls is silent meanwhile. A call inside the program's own `trace_llm` block goes into that block's
-span, the first one of the block; so does a call that OpenTelemetry traces already, where we see its
-span: that one is enriched (`Enriching`), and no second one made.
+span, the first one of the block that does not fail; so does a call that OpenTelemetry traces already,
+where we see its span: that one is enriched (`Enriching`), and no second one made.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from lumina_stream.instrument.enriching import Enriching, call_around, mirror_of
+from lumina_stream.instrument.overlap import recorded_already
 from lumina_stream.instrument.raw_responses import answered
 from lumina_stream.instrument.registry import Patch
 from lumina_stream.llm.call import OPERATION, TraceLlm
@@ -100,13 +101,17 @@ class Call:
     Without a span it waits for the one that the library itself will begin: `bind` says which.
     """
 
-    __slots__ = ("asked", "outer", "own", "span")
+    __slots__ = ("asked", "outer", "own", "span", "waited")
 
-    def __init__(self, asked: Asked, span: LlmSpan | None, own: bool) -> None:
+    def __init__(
+        self, asked: Asked, span: LlmSpan | None, own: bool, waited: Span | None = None
+    ) -> None:
         self.asked = asked
         self.span = span
         self.own = own
         self.outer: Call | None = None
+        self.waited = waited
+        """The span around it that has taken it."""
 
     def enter(self) -> None:
         """Make the span current, and what is called quiet."""
@@ -120,6 +125,8 @@ class Call:
         """Undo `enter`; an error ends the span."""
         if error is not None and self.span is None:
             self.bind(None)  # it failed before its library began a span
+        if error is not None and self.waited is not None:
+            _taken.discard(self.waited)  # for another try
         quiet.set(False)
         awaiting.set(self.outer)
         if self.own and self.span is not None:
@@ -154,7 +161,7 @@ class Call:
                 return
             call = start(recorder, self.asked)
             if call is not None:
-                self.span, self.own = call.span, call.own
+                self.span, self.own, self.waited = call.span, call.own, call.waited
                 if self.own and self.span is not None:
                     self.span.__enter__()
         except Exception as error:
@@ -192,7 +199,13 @@ def announcing(span_of: Callable[[Any], Any]) -> Callable[[Any, Patch], Any]:
         def begin_its_own(*args: Any, **kwargs: Any) -> Any:
             call = awaiting.get() if patch.on else None
             if call is None:
-                return original(*args, **kwargs)
+                if not patch.on or not quiet.get():
+                    return original(*args, **kwargs)
+                token = recorded_already.set(True)
+                try:
+                    return original(*args, **kwargs)
+                finally:
+                    recorded_already.reset(token)
             with with_attributes(call.known()):
                 begun = original(*args, **kwargs)
             try:
@@ -225,8 +238,10 @@ def begin(
         asked = describe(args, kwargs)
         if asked is None:
             return None
-        if traces_itself is not None and traces_itself(args[0]) and not _waited_for(current.get()):
-            return Call(asked, None, own=True)
+        if traces_itself is not None and traces_itself(args[0]):
+            around = current.get()
+            if not _waited_for(around) and _call_around(around) is None:
+                return Call(asked, None, own=True)
         return start(recorder, asked)
     except Exception as error:
         recorder.fault(error)
@@ -244,13 +259,13 @@ def start(recorder: Recorder, asked: Asked, kind: str | None = None) -> Call | N
         if asked.provider:
             _tell_provider(around, asked.provider)
         around.record_request(request)
-        return Call(asked, around, own=False)
-    mirror = call_around(around)
-    if mirror is not None and mirror not in _taken:
+        return Call(asked, around, own=False, waited=around)
+    mirror = _call_around(around)
+    if mirror is not None:
         _taken.add(mirror)
         span = Enriching(recorder, mirror.trace_id, mirror.span_id)
         span.record_request(request)
-        return Call(asked, span, own=True)
+        return Call(asked, span, own=True, waited=mirror)
     options: dict[str, Any] = {"operation": asked.operation, "attributes": asked.attributes}
     if asked.provider:
         options["provider"] = asked.provider
@@ -293,6 +308,12 @@ def _tell_provider(span: LlmSpan, provider: str) -> None:
 
 def _waited_for(span: Any) -> bool:
     return isinstance(span, LlmSpan) and not span.ended and span not in _taken
+
+
+def _call_around(around: Span | None) -> Span | None:
+    """Return our side of OpenTelemetry's span of a call, if that is current and has no call yet."""
+    mirror = call_around(around)
+    return None if mirror is None or mirror in _taken else mirror
 
 
 def _given(request: Mapping[str, Any]) -> dict[str, Any]:

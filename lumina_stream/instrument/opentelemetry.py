@@ -18,8 +18,10 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace import Span as SdkSpan
 
 from lumina_stream import runtime
+from lumina_stream.instrument import opentelemetry_bridge, overlap
 from lumina_stream.instrument.opentelemetry_context import LEFT_OUT, LuminaSpan, share
 from lumina_stream.instrument.opentelemetry_span import MIRROR, Mirror, go_live, mirror_of
+from lumina_stream.instrument.overlap import recorded_already
 from lumina_stream.recording.context import active, recorder_now
 from lumina_stream.recording.recorder import Recorder
 from lumina_stream.recording.sampling import is_sampled, threshold
@@ -51,6 +53,9 @@ class LuminaSpanProcessor(SpanProcessor):
             context: Any = span._context  # pyright: ignore[reportPrivateUsage]
             if not context[3] & 1:  # a tuple: its properties cost a frame each; [3] are the flags
                 return
+            if recorded_already.get():
+                overlap.begin(context[1])
+                return
             if recorder.sample_bound < _EVERYTHING and not _wanted(recorder, span, parent_context):
                 setattr(span, LEFT_OUT, True)
                 recorder.unsampled += span.parent is None
@@ -69,7 +74,7 @@ class LuminaSpanProcessor(SpanProcessor):
                 mirror.finish(span)
                 return
             context = span.get_span_context()
-            if context is None or not context.trace_flags.sampled:
+            if context is None or not context.trace_flags.sampled or overlap.end(context.span_id):
                 return
             mirror = mirror_of(context.span_id)
             if mirror is None:
@@ -255,3 +260,6 @@ def _fall_back(undo: list[Callable[[], None]]) -> None:
 
 def _is_set() -> bool:
     return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
+opentelemetry_bridge.imported()  # our own import of the SDK is one that the bridge may wait for

@@ -22,6 +22,7 @@ from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 from opentelemetry.trace import propagation as trace_propagation
 from opentelemetry.trace.span import TraceState
 
+from lumina_stream.instrument import overlap
 from lumina_stream.instrument.opentelemetry_span import MIRROR, Mirror, mirror_of
 from lumina_stream.model.events import Link
 from lumina_stream.model.limits import DEFAULT_LIMITS
@@ -400,7 +401,7 @@ def _entry(given: Context, held: Span | None) -> Attached | Elsewhere | None:
         entry._otel = (given, given, trace.INVALID_SPAN)  # pyright: ignore[reportPrivateUsage]
         return entry
     span_id = format(said.span_id, "016x")
-    if held is not None and held.span_id == span_id:
+    if held is not None and (held.span_id == span_id or overlap.is_open(said.span_id)):
         return None
     entry = _stand_in(cast("trace.Span", other), said, span_id, given)
     entry._otel = (given, given, other)  # pyright: ignore[reportPrivateUsage]
