@@ -57,7 +57,9 @@ def usage(recorded: Recorded) -> None:
     for span in recorded.spans():
         assert span.attributes["gen_ai.usage.input_tokens"] == INPUT
         assert span.attributes["gen_ai.usage.output_tokens"] == OUTPUT
-        assert ("gen_ai.response.time_to_first_chunk" in span.attributes) == bool(span.text("output"))
+        assert ("gen_ai.response.time_to_first_chunk" in span.attributes) == bool(
+            span.text("output")
+        )
 
 
 CHAT = "chat gpt-4o-mini llm ok"
@@ -194,7 +196,9 @@ def test_whom_a_client_calls(recorded: Recorded) -> None:
         lambda request: httpx.Response(200, json=model_answer({**ASKED, "model": "gpt-4o-mini"}))
     )
     client = openai.OpenAI(
-        base_url="https://api.groq.com/v1", api_key="k", http_client=httpx.Client(transport=transport)
+        base_url="https://api.groq.com/v1",
+        api_key="k",
+        http_client=httpx.Client(transport=transport),
     )
     with client:
         client.chat.completions.create(**ASKED)
@@ -296,7 +300,9 @@ def google_client(server: ModelServer) -> Any:
 def test_google(server: ModelServer, recorded: Recorded) -> None:
     with google_client(server) as client:
         client.models.generate_content(model="gemini-2.5-flash", contents="q")
-        pieces = client.models.generate_content_stream(model="models/gemini-2.5-flash", contents="q")
+        pieces = client.models.generate_content_stream(
+            model="models/gemini-2.5-flash", contents="q"
+        )
         assert "".join(piece.text for piece in pieces) == "Hello!"
         client.chats.create(model="gemini-2.5-flash").send_message("q")
     assert shown(recorded) == [GEMINI] * 3
@@ -344,4 +350,9 @@ def test_google_automatic_function_calling(server: ModelServer, recorded: Record
         client.models.generate_content(
             model="gemini-2.5-flash", contents="q", config={"tools": [temperature]}
         )
-    assert shown(recorded) == ["mine None ok", f"  {GEMINI}", "  thermometer None ok", f"  {GEMINI}"]
+    assert shown(recorded) == [
+        "mine None ok",
+        f"  {GEMINI}",
+        "  thermometer None ok",
+        f"  {GEMINI}",
+    ]

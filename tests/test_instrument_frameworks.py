@@ -281,7 +281,9 @@ def test_pydantic_ai_over_a_client_that_traces_itself(
     from pydantic_ai.providers.anthropic import AnthropicProvider
 
     provider = AnthropicProvider(base_url=server.url, api_key="k")
-    agent = pydantic_ai.Agent(AnthropicModel("claude-sonnet-4-5", provider=provider), name="weather")
+    agent = pydantic_ai.Agent(
+        AnthropicModel("claude-sonnet-4-5", provider=provider), name="weather"
+    )
     agent.run_sync("q")
     assert tree(recorded) == ["invoke_agent weather agent ok", "  chat claude-sonnet-4-5 llm ok"]
     (call,) = calls(recorded)

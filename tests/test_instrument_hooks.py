@@ -20,7 +20,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 """Warnings of these libraries are theirs."""
 
 
-
 @pytest.fixture(autouse=True)
 def out(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")

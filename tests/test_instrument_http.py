@@ -118,9 +118,12 @@ def test_nobody_there(recorded: Recorded, library: str) -> None:
 @BOTH
 def test_a_streamed_body(server: ModelServer, recorded: Recorded, library: str) -> None:
     """Its request is over with its headers; what the program does meanwhile is not below it."""
-    with client_of(library) as client:
-        with client.stream("POST", f"{server.url}/x", json={}) as response, lumina.trace("inside"):
-            assert b"".join(response.iter_bytes())
+    with (
+        client_of(library) as client,
+        client.stream("POST", f"{server.url}/x", json={}) as response,
+        lumina.trace("inside"),
+    ):
+        assert b"".join(response.iter_bytes())
     assert shown(recorded, server) == ["POST HOST http ok", "inside None ok"]
 
 

@@ -45,7 +45,9 @@ def server() -> Iterator[ModelServer]:
 class Run:
     """One program under `run --instrument`, and what the relay has of it."""
 
-    def __init__(self, relay: RelayProcess, server: ModelServer, folder: Path, *command: str) -> None:
+    def __init__(
+        self, relay: RelayProcess, server: ModelServer, folder: Path, *command: str
+    ) -> None:
         self.relay = relay
         self.server = server
         self.service = folder.name

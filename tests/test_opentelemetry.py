@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -763,6 +764,45 @@ def test_content_is_withheld(bridge: OpenTelemetryBridge) -> None:
     assert node.attributes["llm.input_messages.0.message.role"] == "user"
     assert node.attributes["m"] == "x"
     assert node.event_list()[0].attributes == {"content.length": len(secret), "index": 1}
+
+
+def test_errors_without_content(bridge: OpenTelemetryBridge) -> None:
+    """Of an exception there are type and places: what it says, and the source, quote what was said."""
+    tracer = provider_with(bridge).get_tracer("x")
+    with lumina.init(export=False, capture_content=False), lumina.subscribe() as live:
+        with suppress(ValueError), tracer.start_as_current_span("raised"):
+            raise ValueError('the secret\n  File "secret"')
+        with tracer.start_as_current_span("said") as span:
+            span.set_status(StatusCode.ERROR, "the secret")
+            span.set_attribute("error.message", "the secret")
+        facts = live.poll().facts
+        raised, said = (node for tree in live.traces.values() for node in tree)
+    assert "secret" not in repr(facts)
+    assert raised.error is not None
+    assert raised.error.type == "ValueError"
+    assert raised.error.stacktrace.strip().startswith("File ")
+    assert "test_errors_without_content" in raised.error.stacktrace
+    assert raised.event_list()[0].attributes["exception.message.length"] == 26
+    assert (said.state, said.error and said.error.message) == ("error", "")
+
+
+def test_content_on_a_span_of_ours_is_withheld(bridge: OpenTelemetryBridge) -> None:
+    """By OpenTelemetry's calls on the current span, which is ours."""
+    with lumina.init(export=False, capture_content=False), lumina.subscribe() as live:
+        with lumina.trace("mine"):
+            span = trace.get_current_span()
+            span.set_attribute("gen_ai.input.messages", "secret")
+            span.set_attributes({"gen_ai.output.messages": "secret", "m": "x"})
+            span.add_event("gen_ai.user.message", {"content": "secret"})
+            span.set_status(StatusCode.ERROR, "secret")
+            span.record_exception(ValueError("secret"))
+        facts = live.poll().facts
+        ((node,),) = live.traces.values()
+    assert "secret" not in repr(facts)
+    assert node.attributes == {
+        "gen_ai.input.messages.length": 6, "gen_ai.output.messages.length": 6, "m": "x",
+    }  # fmt: skip
+    assert node.state == "error"
 
 
 def test_redaction(recorded: Recorded, tracer: Tracer) -> None:

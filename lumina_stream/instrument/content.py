@@ -1,12 +1,14 @@
 """Which attributes and events of other instrumentations hold what people and models said.
 
-With `capture_content=False` their text must appear nowhere: each is replaced by its length. The
+With `capture_content=False` their text must appear nowhere: each is replaced by its length. So is an
+exception's message, because a provider's error quotes what it was asked. The
 names are those of OpenTelemetry's GenAI conventions, of what was used before them, of OpenInference,
 OpenLLMetry, pydantic-ai and the Vercel AI SDK.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +25,9 @@ _NAMES = frozenset(
         "gen_ai.retrieval.query.text",
         "gen_ai.evaluation.explanation",
         "all_messages_events",
+        "error.message",
         "events",
+        "exception.message",
         "final_result",
         "input",
         "logfire.msg",
@@ -89,6 +93,8 @@ _EVENTS = (
     "llm.content.",
 )
 _COUNTED = ("prompt_tokens", "completion_tokens")
+_STACK = "exception.stacktrace"
+_PLACE = re.compile(r'^ *File "[^"\n]*", line \d+, in [^\s:]+$', re.MULTILINE)
 
 
 def is_content(key: str) -> bool:
@@ -103,11 +109,18 @@ def withheld(attributes: Mapping[str, Any], event: str = "") -> dict[str, Any]:
     all_of_it = event.startswith(_EVENTS)
     kept: dict[str, Any] = {}
     for key, value in attributes.items():
-        if is_content(key) or (all_of_it and type(value) in (str, bytes, tuple, list, dict)):
+        if key == _STACK:
+            kept[key] = places(str(value))
+        elif is_content(key) or (all_of_it and type(value) in (str, bytes, tuple, list, dict)):
             kept[f"{key}.length"] = _length(value)
         else:
             kept[key] = value
     return kept
+
+
+def places(stacktrace: str) -> str:
+    """Return where an exception passed: what it says, and source lines, quote what was said."""
+    return "\n".join(_PLACE.findall(stacktrace))
 
 
 def _length(value: Any) -> int:

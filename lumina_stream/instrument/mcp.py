@@ -134,7 +134,9 @@ def _sent(method: str, parameters: tuple[str, ...]) -> Callable[[Any, Patch], An
 
     def make(original: Any, patch: Patch) -> Any:
         # In 1.x only some requests can carry it; in 2.x the dispatcher gives it to all.
-        takes_meta = DISPATCHER not in sys.modules and "meta" in inspect.signature(original).parameters
+        takes_meta = (
+            DISPATCHER not in sys.modules and "meta" in inspect.signature(original).parameters
+        )
 
         async def call(*args: Any, **kwargs: Any) -> Any:
             if not patch.on or not tracing():

@@ -23,6 +23,7 @@ from opentelemetry.trace import propagation as trace_propagation
 from opentelemetry.trace.span import TraceState
 
 from lumina_stream.instrument import overlap
+from lumina_stream.instrument.content import withheld
 from lumina_stream.instrument.opentelemetry_span import MIRROR, Mirror, mirror_of
 from lumina_stream.model.events import Link
 from lumina_stream.model.limits import DEFAULT_LIMITS
@@ -155,6 +156,11 @@ class Elsewhere(RemoteParent):
 # --- our spans, seen by OpenTelemetry --------------------------------------------------------------
 
 
+def _captures() -> bool:
+    recorder = active.recorder
+    return recorder is None or recorder.capture_content
+
+
 class LuminaSpan(trace.Span):
     """Stand for a span of ours in OpenTelemetry's context: a parent, and calls go to our span."""
 
@@ -180,14 +186,16 @@ class LuminaSpan(trace.Span):
     def set_attribute(self, key: str, value: Any) -> None:
         """Set an attribute of our span."""
         span = self._span()
-        if span is not None:
+        if span is not None and _captures():
             span.set_attribute(key, value)
+        elif span is not None:
+            span.set_attributes(withheld({key: value}))
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Set attributes of our span."""
         span = self._span()
         if span is not None:
-            span.set_attributes(attributes)
+            span.set_attributes(attributes if _captures() else withheld(attributes))
 
     def add_event(
         self, name: str, attributes: Mapping[str, Any] | None = None, timestamp: int | None = None
@@ -195,7 +203,8 @@ class LuminaSpan(trace.Span):
         """Add an event to our span."""
         span = self._span()
         if span is not None:
-            span.add_event(name, **{str(key): value for key, value in (attributes or {}).items()})
+            said = {str(key): value for key, value in (attributes or {}).items()}
+            span.add_event(name, **(said if _captures() else withheld(said, name)))
 
     def add_link(
         self, context: trace.SpanContext, attributes: Mapping[str, Any] | None = None
@@ -222,7 +231,7 @@ class LuminaSpan(trace.Span):
         if span is None or status is trace.StatusCode.UNSET:
             return
         if status is trace.StatusCode.ERROR:
-            span.set_status("error", description or "")
+            span.set_status("error", (description or "") if _captures() else "")
         else:
             span.set_status("ok")
 

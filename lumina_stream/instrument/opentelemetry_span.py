@@ -14,7 +14,7 @@ from weakref import ref
 
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceState
 
-from lumina_stream.instrument.content import withheld
+from lumina_stream.instrument.content import places, withheld
 from lumina_stream.model import opentelemetry as names
 from lumina_stream.model.events import ErrorInfo, Link, Status
 from lumina_stream.recording.carriers import SpanContext as Carried
@@ -256,8 +256,10 @@ class Mirror(Span):
                 exception = event.attributes
                 break
         status, error = names.ending_of(code.value, description or "", exception, said)
-        if error is not None:
+        if error is not None and recorder.capture_content:
             error = recorder.error_said(error.type, error.message, error.stacktrace)
+        elif error is not None:
+            error = recorder.error_said(error.type, "", places(error.stacktrace))
         return status, error
 
 

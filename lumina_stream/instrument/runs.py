@@ -125,7 +125,7 @@ class Runs:
         if span is None:
             return
         if message and error is None:
-            span.set_status("error", message)
+            span.set_status("error", message if content() else "")
         around = span._previous  # pyright: ignore[reportPrivateUsage]
         span.__exit__(type(error) if error is not None else None, error, None)
         # The end is often announced in a task of its own: the context of the start still holds it.

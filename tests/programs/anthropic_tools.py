@@ -5,7 +5,8 @@ import os
 import anthropic
 
 client = anthropic.Anthropic(base_url=os.environ["MODEL_URL"], api_key="k")
-tools = [{"name": "temperature", "description": "The temperature in a city", "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}}}]  # fmt: skip
+city = {"type": "object", "properties": {"city": {"type": "string"}}}
+tools = [{"name": "temperature", "description": "The temperature in a city", "input_schema": city}]
 messages = [{"role": "user", "content": "How warm is it in Bonn? I can wait."}]
 while True:
     answer = client.messages.create(

@@ -18,7 +18,7 @@ INPUT, OUTPUT = 5, 2
 class ModelServer(ThreadingHTTPServer):
     """`gate` is waited for before the last chunk of a stream, and before a body whose text says `wait`.
 
-    `asked` is set once there was a request.
+    `asked` is set once there was a request. One whose body says `refuse` is refused.
     """
 
     daemon_threads = True
@@ -246,6 +246,11 @@ class _Handler(BaseHTTPRequestHandler):
         streams = body.get("stream") or path.endswith(":streamGenerateContent")
         known: Any = _STREAMS if streams else _ANSWERS
         answer = next((make for end, make in known.items() if path.endswith(end)), None)
+        if "refuse" in json.dumps(body):
+            # As providers do, it quotes what it was asked.
+            error = {"type": "invalid_request_error", "message": json.dumps(body)}
+            self._send({"type": "error", "error": error}, 400)
+            return
         if streams:
             self._stream(answer(asked))
             return
@@ -253,13 +258,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.gate.wait(90)
         self._send(answer(asked) if answer is not None else {"ok": True})
 
-    def _send(self, said: dict[str, Any]) -> None:
+    def _send(self, said: dict[str, Any], status: int = 200) -> None:
         data = json.dumps(said).encode()
         if self.path == "/moved":
             self.send_response(302)
             self.send_header("location", "/here")
         else:
-            self.send_response(404 if self.path.startswith("/missing") else 200)
+            self.send_response(404 if self.path.startswith("/missing") else status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(data)))
         self.end_headers()
