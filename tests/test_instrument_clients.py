@@ -289,6 +289,44 @@ def test_anthropic_async(server: ModelServer, recorded: Recorded, bridged: bool)
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("bridged", [False, True])
+def test_anthropic_in_a_block_of_the_programs_own(
+    server: ModelServer, recorded: Recorded, bridged: bool
+) -> None:
+    """The block has the call; the client's own span of it would be the same call again."""
+    anthropic = pytest.importorskip("anthropic")
+    if bridged:
+        pytest.importorskip("opentelemetry.sdk.trace")
+        lumina.instrument("opentelemetry")
+    with (
+        anthropic.Anthropic(base_url=server.url, api_key="k", max_retries=0) as client,
+        lumina.trace_llm("synthesis"),
+    ):
+        with pytest.raises(anthropic.BadRequestError):  # a try that fails leaves room for the next
+            client.messages.create(**CLAUDE, metadata={"user_id": "refuse"})
+        client.messages.create(**CLAUDE)
+    assert shown(recorded) == ["synthesis llm ok"]
+    usage(recorded)
+
+
+@pytest.mark.parametrize("bridged", [False, True])
+def test_anthropic_fails(server: ModelServer, recorded: Recorded, bridged: bool) -> None:
+    """Whether the client, the network or the provider says no: one span, which says so."""
+    anthropic = pytest.importorskip("anthropic")
+    if bridged:
+        pytest.importorskip("opentelemetry.sdk.trace")
+        lumina.instrument("opentelemetry")
+    refused: Any = {**CLAUDE, "metadata": {"user_id": "refuse"}}
+    with anthropic.Anthropic(base_url=server.url, api_key="k", max_retries=0) as client:
+        with pytest.raises(anthropic.BadRequestError):
+            client.messages.create(**refused)
+        with pytest.raises(anthropic.BadRequestError), client.messages.stream(**refused):
+            pass
+        with pytest.raises(ValueError, match="Streaming is required"):
+            client.messages.create(**{**CLAUDE, "max_tokens": 1_000_000})
+    assert [(span.kind, span.state) for span in recorded.spans()] == [("llm", "error")] * 3
+
+
 GEMINI = "chat gemini-2.5-flash llm ok"
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import importlib.util
 import inspect
 import logging
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from support.model_server import model_server
+from support.programs import run
 from support.recorded import Recorded
 
 import lumina_stream as lumina
@@ -174,6 +176,41 @@ def test_a_framework_without_its_entrance(
     version = registry._version(framework)
     assert message.startswith(f"lumina-stream: {framework} {version} is not instrumented: {module}")
     assert name in message
+
+
+def test_pydantic_ai_without_opentelemetry(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its agents are not seen, which is said; the calls of the clients below it are, by their hooks."""
+    pytest.importorskip("pydantic_ai")
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: None if name == "opentelemetry.sdk" else find_spec(name, *more),
+    )
+    before = effects("pydantic-ai")
+    with caplog.at_level(logging.INFO, "lumina_stream"):
+        lumina.instrument("pydantic-ai")
+    (message,) = caplog.messages
+    assert message.endswith("Agent: its spans need opentelemetry-sdk")
+    assert effects("pydantic-ai") == before
+
+
+def test_the_bridge_is_on_whoever_imports_the_sdk_first() -> None:
+    """Our own module imports it, and so is in the middle of its own import when the hook runs."""
+    pytest.importorskip("opentelemetry.sdk.trace")
+    for first in ("opentelemetry.sdk.trace", "lumina_stream.instrument.opentelemetry"):
+        code = f"""
+            import lumina_stream as lumina
+            lumina.instrument()
+            import {first}
+            from lumina_stream.instrument import opentelemetry
+            print(opentelemetry._bridge is not None)
+            lumina.uninstrument()
+            print(opentelemetry._bridge is not None)
+        """
+        assert run(code, None) == ("True\nFalse\n", "")
 
 
 def test_a_missing_method_is_said(
