@@ -19,7 +19,7 @@ from support.recorded import Recorded
 import lumina_stream as lumina
 from lumina_stream.model import codec
 from lumina_stream.model.limits import Limits
-from lumina_stream.recording.values import Cleaner, is_plain_scalar
+from lumina_stream.recording.values import UNPLAIN, Cleaner
 
 
 def clean(value: Any, **limits: int) -> tuple[Any, dict[str, str]]:
@@ -340,8 +340,49 @@ def test_anything_becomes_data_that_can_be_encoded_and_read_back(value: Any) -> 
     assert clean(got, string_length=200, elements=60, depth=5)[0] == got
 
 
-@given(st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary())
-def test_is_plain_scalar_agrees_with_clean(value: Any) -> None:
-    if is_plain_scalar(value, 20) and not (isinstance(value, str) and not value.isascii()):
-        got, marks = clean(value, string_length=20)
-        assert (got, type(got), marks) == (value, type(value), {})
+@given(anything)
+def test_what_is_copied_quickly_is_what_cleaning_makes_of_it(value: Any) -> None:
+    """The quick way takes only what the careful way would leave as it is, and shares nothing with it."""
+    limits = Limits(string_length=20, elements=30, depth=4)
+    passing = {key: True for key in _keys(value) if type(key) is str and key != "secret"}
+    copied = Cleaner(limits).copy(value, passing)
+    cleaner = Cleaner(limits)
+    cleaned = cleaner.clean(value, "")
+    is_plain = type(value) in (list, dict) and set(_keys(value)) <= set(passing)
+    if copied is UNPLAIN:
+        assert not is_plain or cleaner.marks
+    else:
+        assert (copied, cleaner.marks) == (cleaned, {})
+        assert is_plain
+        assert not _containers(copied) & _containers(value)
+
+
+def _keys(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        yield from value
+    if isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _keys(inner)
+
+
+def _containers(value: Any) -> set[int]:
+    if not isinstance(value, dict | list):
+        return set()
+    inner = value.values() if isinstance(value, dict) else value
+    return {id(value)}.union(*map(_containers, inner))
+
+
+def test_a_quick_copy_counts_its_elements() -> None:
+    """Else every attribute of a call would have a budget of its own."""
+    cleaner = Cleaner(Limits(elements=5))
+    assert cleaner.copy([1, 2, 3], {}) == [1, 2, 3]
+    assert cleaner.copy([1, 2, 3], {}) is UNPLAIN
+    assert cleaner.copy([1, 2], {}) == [1, 2]
+
+
+def test_a_quick_copy_ends_where_the_depth_does() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    assert Cleaner(Limits()).copy(loop, {}) is UNPLAIN
+    assert Cleaner(Limits(depth=2)).copy([[]], {}) == [[]]
+    assert Cleaner(Limits(depth=2)).copy([[[]]], {}) is UNPLAIN

@@ -32,7 +32,16 @@ from lumina_stream.model.limits import DEFAULT_LIMITS, Limits
 from lumina_stream.recording import sampling
 from lumina_stream.recording.queue import EventQueue
 from lumina_stream.recording.redaction import DEFAULT, Redaction, Redactions
-from lumina_stream.recording.values import Cleaner, cut_text, encodable, type_name, type_of
+from lumina_stream.recording.values import (
+    INT64_MAX,
+    INT64_MIN,
+    UNPLAIN,
+    Cleaner,
+    cut_text,
+    encodable,
+    type_name,
+    type_of,
+)
 
 
 class Recorder:
@@ -42,6 +51,7 @@ class Recorder:
         "__weakref__",
         "capture_content",
         "closed",
+        "event_bytes",
         "faults",
         "ids",
         "last_fault",
@@ -80,6 +90,7 @@ class Recorder:
         self.service = service
         self.limits = limits
         self.string_length = limits.string_length
+        self.event_bytes = limits.event_bytes
         self.max_attributes = limits.attributes
         self.redactions = Redactions(redaction)
         self.plain_keys = self.redactions.plain_keys
@@ -119,6 +130,7 @@ class Recorder:
         """
         time_ns = at_ns or self.now()
         keys: set[str] | None = None
+        event: Any = None
         try:
             marks: dict[str, str] = {}
             if type(name) is not str or len(name) > 64 or not self.texts_pass or not name.isascii():
@@ -142,45 +154,42 @@ class Recorder:
                 remote_parent,
                 marks or None,
             )
-            data = self._encode(event)
         except Exception as error:
             self.fault(error)
-            data = b""
-        return self._admit(data, self.queue.starts_bound, "span_started", trace_id, time_ns), keys
+        return self._send(event, self.queue.starts_bound, "span_started", trace_id, time_ns), keys
 
     def attribute_set(
         self, trace_id: str, span_id: str, key: Any, value: Any, keys: set[str]
     ) -> None:
         """Record one attribute the careful way: any key, any value."""
         time_ns = self.now()
-        data = b""
+        event: Any = None
         try:
             marks: dict[str, str] = {}
             plain = self.attributes({key: value}, marks, keys)
             if plain:
                 ((key, value),) = plain.items()
                 event = AttributeSet(trace_id, span_id, time_ns, key, value, marks or None)
-                data = self._encode(event)
             else:  # beyond the limit of distinct keys
                 self._lose("attribute_set", trace_id, time_ns, "attribute_limit")
                 return
         except Exception as error:
             self.fault(error)
-        self._admit(data, self.queue.attributes_bound, "attribute_set", trace_id, time_ns)
+        self._send(event, self.queue.attributes_bound, "attribute_set", trace_id, time_ns)
 
     def attributes_set(
         self, trace_id: str, span_id: str, attributes: Mapping[str, Any], keys: set[str]
     ) -> None:
         """Record several attributes as one event."""
         time_ns = self.now()
-        data = b""
+        event: Any = None
         try:
             marks: dict[str, str] = {}
             plain = self.attributes(attributes, marks, keys)
-            data = self._encode(AttributesSet(trace_id, span_id, time_ns, plain, marks or None))
+            event = AttributesSet(trace_id, span_id, time_ns, plain, marks or None)
         except Exception as error:
             self.fault(error)
-        self._admit(data, self.queue.attributes_bound, "attributes_set", trace_id, time_ns)
+        self._send(event, self.queue.attributes_bound, "attributes_set", trace_id, time_ns)
 
     def event_added(
         self,
@@ -192,41 +201,39 @@ class Recorder:
     ) -> None:
         """Record an event of a span; `at_ns`: when it was, if not now."""
         time_ns = at_ns or self.now()
-        data = b""
+        event: Any = None
         try:
             marks: dict[str, str] = {}
-            name = self._name(name, "@name", marks)
+            if type(name) is not str or len(name) > 64 or not self.texts_pass or not name.isascii():
+                name = self._name(name, "@name", marks)
             plain = self.attributes(attributes, marks, set()) if attributes else {}
-            data = self._encode(EventAdded(trace_id, span_id, time_ns, name, plain, marks or None))
+            event = EventAdded(trace_id, span_id, time_ns, name, plain, marks or None)
         except Exception as error:
             self.fault(error)
-        self._admit(data, self.queue.attributes_bound, "event_added", trace_id, time_ns)
+        self._send(event, self.queue.attributes_bound, "event_added", trace_id, time_ns)
 
     def text_streamed(
         self, trace_id: str, span_id: str, channel: Channel, index: int, text: str
     ) -> None:
         """Record one piece of streamed text: within `TEXT_PIECE`, encodable and redacted already."""
         time_ns = self.now()
-        data = b""
-        try:
-            data = encode(TextStreamed(trace_id, span_id, time_ns, channel, index, text))
-        except Exception as error:
-            self.fault(error)
-        self._admit(data, self.queue.text_bound, "text_streamed", trace_id, time_ns)
+        event = TextStreamed(trace_id, span_id, time_ns, channel, index, text)
+        self._send(event, self.queue.text_bound, "text_streamed", trace_id, time_ns)
 
     def span_updated(
         self, trace_id: str, span_id: str, name: str | None, links: tuple[Link, ...]
     ) -> str | None:
         """Record another name or further links; return the name as recorded."""
         time_ns = self.now()
-        data = b""
+        event: Any = None
         try:
             if name is not None:
                 name = self._name(name, "@name", {})
-            data = self._encode(SpanUpdated(trace_id, span_id, time_ns, name, links))
         except Exception as error:
             self.fault(error)
-        self._admit(data, self.queue.attributes_bound, "span_updated", trace_id, time_ns)
+        else:
+            event = SpanUpdated(trace_id, span_id, time_ns, name, links)
+        self._send(event, self.queue.attributes_bound, "span_updated", trace_id, time_ns)
         return name
 
     def span_ended(
@@ -239,12 +246,8 @@ class Recorder:
         time_ns: int,
     ) -> None:
         """Record an end."""
-        data = b""
-        try:
-            data = self._encode(SpanEnded(trace_id, span_id, time_ns, status, error, name))
-        except Exception as fault:
-            self.fault(fault)
-        self._admit(data, self.queue.ends_bound, "span_ended", trace_id, time_ns)
+        event = SpanEnded(trace_id, span_id, time_ns, status, error, name)
+        self._send(event, self.queue.ends_bound, "span_ended", trace_id, time_ns)
 
     # --- parts ---------------------------------------------------------------------------------
 
@@ -254,33 +257,35 @@ class Recorder:
         """Return attributes as plain data, redacted and within the limits; their keys join `keys`."""
         plain: dict[str, Any] = {}
         cleaner: Cleaner | None = None
-        plain_keys, length = self.plain_keys, self.string_length
+        plain_keys, length, texts_pass = self.plain_keys, self.string_length, self.texts_pass
         for key, given in attributes.items():
             kind = type_of(given)
-            if (
-                type_of(key) is str
-                and plain_keys.get(key)
-                and (
-                    (kind is str and len(given) <= length and self.texts_pass and given.isascii())
-                    or kind is bool
-                    or (kind is int and -(2**63) <= given < 2**63)
-                    or (kind is float and given * 0.0 == 0.0)
-                )
+            passes = type_of(key) is str and plain_keys.get(key)
+            if passes and (
+                (kind is str and len(given) <= length and texts_pass and given.isascii())
+                or kind is bool
+                or (kind is int and INT64_MIN <= given <= INT64_MAX)
+                or (kind is float and given * 0.0 == 0.0)
             ):
                 name, value = key, given
             else:
                 if cleaner is None:
                     cleaner = Cleaner(self.limits)
-                own = cleaner.key(key)
-                name = self.redactions.key(own)
-                value = self.redactions.value(own, cleaner.clean(given, name), cleaner.marks, name)
+                name, value = key, UNPLAIN
+                if passes and texts_pass and (kind is dict or kind is list):
+                    value = cleaner.copy(given, plain_keys)
+                if value is UNPLAIN:
+                    own = cleaner.key(key)
+                    name = self.redactions.key(own)
+                    cleaned = cleaner.clean(given, name)
+                    value = self.redactions.value(own, cleaned, cleaner.marks, name)
             if name not in keys:
                 if len(keys) >= self.max_attributes:
                     marks["@attributes"] = f"cut:{len(attributes)}"
                     continue
                 keys.add(name)
             plain[name] = value
-        if cleaner is not None:
+        if cleaner is not None and cleaner.marks:
             marks.update({self.redactions.key(path): mark for path, mark in cleaner.marks.items()})
         return plain
 
@@ -364,21 +369,25 @@ class Recorder:
             marks[path] = cut
         return self.redactions.text(path, name, marks)
 
-    def _encode(self, event: Any) -> bytes:
-        data = encode(event)
-        most = self.limits.event_bytes
-        if len(data) > most:
-            data = encode(_shrunk(event, len(data), most))
-            if len(data) > most:
-                return b""  # refused and counted: a frame must hold it
-        return data
-
-    def _admit(self, data: bytes, bound: int, event_type: str, trace_id: str, time_ns: int) -> bool:
+    def _send(self, event: Any, bound: int, event_type: str, trace_id: str, time_ns: int) -> bool:
+        """Encode and admit an event; None is one that could not be made, and is counted as lost."""
+        data = b""
+        if event is not None:
+            try:
+                data = encode(event)
+                if len(data) > self.event_bytes:
+                    data = self._fitted(event, len(data))
+            except Exception as error:
+                self.fault(error)
+                data = b""
         if data and self.queue.admit(data, bound):
             return True
-        if not self.closed:
-            self._lose(event_type, trace_id, time_ns, "queue_full" if data else "not_encodable")
+        self._lose(event_type, trace_id, time_ns, "queue_full" if data else "not_encodable")
         return False
+
+    def _fitted(self, event: Any, size: int) -> bytes:
+        data = encode(_shrunk(event, size, self.event_bytes))
+        return data if len(data) <= self.event_bytes else b""  # lost: a frame must hold it
 
     def _lose(self, event_type: str, trace_id: str, time_ns: int, reason: str) -> None:
         if not self.closed:

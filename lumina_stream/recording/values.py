@@ -17,6 +17,9 @@ type_of: Callable[[Any], Any] = type
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
+UNPLAIN: Any = object()
+"""What `Cleaner.copy` returns where something would have to be changed."""
+
 
 class Cleaner:
     """Turn one call's values into plain data within one budget of elements."""
@@ -46,6 +49,21 @@ class Cleaner:
             self.marks[path] = "unreadable"
             return f"<{type_name(value)}: {type(error).__name__} while reading it>"
 
+    def copy(self, value: Any, passing: Mapping[str, bool]) -> Any:
+        """Return a copy of a list or dictionary that is plain data throughout, else `UNPLAIN`.
+
+        The quick way for what needs no change: no paths, no marks, and the same budget. `passing`:
+        keys that have been judged, true for those that may be used as they are.
+        """
+        budget = self._budget
+        try:
+            copied = self._copied(value, passing, 0)
+        except Exception:  # another thread changes it meanwhile
+            copied = UNPLAIN
+        if copied is UNPLAIN:
+            self._budget = budget
+        return copied
+
     def key(self, key: Any, path: str = "@key") -> str:
         """Return a map's or attribute's key as a short plain string."""
         if type(key) is not str:
@@ -59,6 +77,41 @@ class Cleaner:
             self.marks[path] = f"cut:{len(key)}"
             key = key[:KEY_LENGTH]
         return encodable(key)
+
+    def _copied(self, value: Any, passing: Mapping[str, bool], depth: int) -> Any:
+        kind = type_of(value)
+        if kind is dict:
+            copied: Any = value.copy()
+            for key in copied:
+                if type_of(key) is not str or not passing.get(key):
+                    return UNPLAIN
+            places: Any = copied.items()
+        elif kind is list:
+            copied = value[:]
+            places = enumerate(copied)
+        else:
+            return UNPLAIN
+        self._budget -= len(copied)
+        if self._budget < 0 or depth >= self._limits.depth:
+            return UNPLAIN
+        length = self._limits.string_length
+        for place, item in places:
+            kind = type_of(item)
+            if kind is str:
+                if len(item) > length or not (item.isascii() or encodable(item) is item):
+                    return UNPLAIN
+            elif kind is int:
+                if not INT64_MIN <= item <= INT64_MAX:
+                    return UNPLAIN
+            elif kind is float:
+                if item * 0.0 != 0.0:
+                    return UNPLAIN
+            elif kind is not bool and item is not None:
+                inner = self._copied(item, passing, depth + 1)
+                if inner is UNPLAIN:
+                    return UNPLAIN
+                copied[place] = inner
+        return copied
 
     def _text(self, text: str, path: str) -> str:
         if len(text) > self._limits.string_length:
@@ -163,18 +216,6 @@ class Cleaner:
             self.marks[path] = f"{self.marks.get(path, '')} cut:{length}".strip()
             text = text[: self._limits.string_length]
         return encodable(text)
-
-
-def is_plain_scalar(value: Any, string_length: int) -> bool:
-    """Tell whether `value` can be encoded as it is: the fast path's question."""
-    kind = type_of(value)
-    if kind is str:
-        return len(value) <= string_length
-    if kind is int:
-        return INT64_MIN <= value <= INT64_MAX
-    if kind is float:
-        return value * 0.0 == 0.0
-    return kind is bool
 
 
 def cut_text(text: str, length: int) -> tuple[str, str | None]:
