@@ -7,6 +7,7 @@ servers, in the last chunk or in every one; a stream without usage has none here
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from lumina_stream.llm.parts import (
@@ -41,55 +42,56 @@ def read_usage(value: Any) -> Usage | None:
     if value is None:
         return None
     said = fields(value)
+    get = said.get
     inner = fields(
-        said.get("prompt_tokens_details")
-        or said.get("input_tokens_details")
-        or said.get("input_token_details")
+        get("prompt_tokens_details")
+        or get("input_tokens_details")
+        or get("input_token_details")
     )
     outer = fields(
-        said.get("completion_tokens_details")
-        or said.get("output_tokens_details")
-        or said.get("output_token_details")
+        get("completion_tokens_details")
+        or get("output_tokens_details")
+        or get("output_token_details")
     )
-    usage = Usage(
-        input_tokens=_first(said, "prompt_tokens", "input_tokens"),
-        output_tokens=_first(said, "completion_tokens", "output_tokens"),
-        total_tokens=count(said.get("total_tokens")),
-        cache_read_tokens=_either(
-            count(inner.get("cached_tokens")),
-            _first(said, "prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens"),
-        ),
-        cache_write_tokens=_either(
-            _first(inner, "cache_write_tokens", "cache_creation_tokens"),
-            count(said.get("cache_creation_input_tokens")),
-        ),
-        reasoning_tokens=_either(
-            count(outer.get("reasoning_tokens")), count(said.get("reasoning_tokens"))
-        ),
-        audio_input_tokens=count(inner.get("audio_tokens")),
-        audio_output_tokens=count(outer.get("audio_tokens")),
-    )
-    taken, made, thought = usage.input_tokens, usage.output_tokens, usage.reasoning_tokens
+    taken = _first(said, "prompt_tokens", "input_tokens")
+    made = _first(said, "completion_tokens", "output_tokens")
+    total_tokens = count(get("total_tokens"))
+    cached = count(inner.get("cached_tokens"))
+    if cached is None:
+        cached = _first(said, "prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
+    written = _first(inner, "cache_write_tokens", "cache_creation_tokens")
+    if written is None:
+        written = count(get("cache_creation_input_tokens"))
+    thought = count(outer.get("reasoning_tokens"))
+    if thought is None:
+        thought = count(get("reasoning_tokens"))
     if (
         thought
         and taken is not None
         and made is not None
-        and usage.total_tokens == taken + made + thought
+        and total_tokens == taken + made + thought
     ):
-        usage.output_tokens = made + thought
+        made += thought
+    usage = Usage(
+        input_tokens=taken,
+        output_tokens=made,
+        total_tokens=total_tokens,
+        cache_read_tokens=cached,
+        cache_write_tokens=written,
+        reasoning_tokens=thought,
+        audio_input_tokens=count(inner.get("audio_tokens")),
+        audio_output_tokens=count(outer.get("audio_tokens")),
+    )
     return usage if usage.says_anything() else None
 
 
 def _first(known: Fields, *names: str) -> int | None:
+    get = known.get
     for name in names:
-        number = count(known.get(name))
-        if number is not None:
+        value = get(name)
+        if value is not None and (number := count(value)) is not None:
             return number
     return None
-
-
-def _either(one: int | None, other: int | None) -> int | None:
-    return other if one is None else one
 
 
 def provider_of(answer: Any, known: Fields) -> str:
@@ -103,7 +105,12 @@ def provider_of(answer: Any, known: Fields) -> str:
         return "mistral_ai"
     if known.get("prompt_filter_results") is not None:
         return "azure.ai.openai"
-    model = (text(known.get("model")) or "").lower()
+    return _maker(text(known.get("model")) or "")
+
+
+@lru_cache(256)
+def _maker(model: str) -> str:
+    model = model.lower()
     for start, provider in _FAMILIES:
         if model.startswith(start):
             return provider

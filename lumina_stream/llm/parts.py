@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from lumina_stream.llm.shape import Fields, fields, items, mapping, plain, text
+from lumina_stream.llm.shape import SEQUENCES, Fields, fields, items, mapping, plain, text
 
 Part = dict[str, Any]
 
@@ -66,7 +66,7 @@ def parts_of(content: Any) -> list[Part]:
     said = text(content)
     if said is not None:
         return [text_part(said)] if said else []
-    if isinstance(content, list | tuple):
+    if isinstance(content, SEQUENCES):
         return [part for item in items(content)[:MOST_PARTS] for part in part_of(item)]
     return part_of(content)
 
@@ -147,43 +147,47 @@ def messages_of(conversation: Any, role: str = "user") -> list[dict[str, Any]]:
     """Return the messages of a conversation: text, one message, or a list of them."""
     if conversation is None:
         return []
-    if isinstance(conversation, list | tuple):
+    if isinstance(conversation, SEQUENCES):
         return [message_of(item, role) for item in items(conversation)[-MOST_PARTS:]]
     return [message_of(conversation, role)]
 
 
 def parts_of_message(known: Fields) -> list[Part]:
     """Return the parts of a message object, wherever its provider puts them."""
+    get = known.get
     found: list[Part] = []
-    for key in ("reasoning_content", "reasoning", "thinking", "tool_plan"):
-        thought = text(known.get(key))
-        if thought:
+    for key in _THOUGHTS:
+        value = get(key)
+        if value is not None and (thought := text(value)):
             found.append(reasoning_part(thought))
             break
-    content = known.get("content")
+    content = get("content")
     if content is None:
-        content = known.get("parts")
-    if content is None:
-        content = known.get("message") or known.get("text")  # Cohere's v1 history
+        content = get("parts")
+        if content is None:
+            content = get("message") or get("text")  # Cohere's v1 history
     found += parts_of(content)
-    refusal = text(known.get("refusal"))
+    refusal = text(get("refusal"))
     if refusal:
         found.append({"type": "refusal", "content": refusal})
-    transcript = text(fields(known.get("audio")).get("transcript"))
-    if transcript:
+    audio = get("audio")
+    if audio is not None and (transcript := text(fields(audio).get("transcript"))):
         found.append(text_part(transcript))
-    for call in items(known.get("tool_calls"))[:MOST_PARTS]:
+    for call in items(get("tool_calls"))[:MOST_PARTS]:
         found += _openai_call(fields(call))
-    called = known.get("function_call")
+    called = get("function_call")
     if called is not None:
         call = fields(called)
         found.append(tool_call_part(None, call.get("name"), call.get("arguments")))
-    for result in items(known.get("tool_results"))[:MOST_PARTS]:
+    for result in items(get("tool_results"))[:MOST_PARTS]:
         outputs = plain(fields(result).get("outputs"))
         found.append({"type": "tool_call_response", "id": None, "response": outputs})
-    for image in items(known.get("images"))[:MOST_PARTS]:
+    for image in items(get("images"))[:MOST_PARTS]:
         found.append(_blob("image", None, image))
     return found
+
+
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking", "tool_plan")
 
 
 def length_of(value: Any) -> int:

@@ -24,6 +24,7 @@ from lumina_stream.llm import (
 from lumina_stream.llm.parts import length_of
 from lumina_stream.llm.request import Request, read_request, request_attributes
 from lumina_stream.llm.shape import (
+    SEQUENCES,
     Accumulator,
     Fields,
     Piece,
@@ -52,6 +53,7 @@ __all__ = [
 
 BODY_READ = 16 << 20
 """Bytes of an HTTP body that are parsed; a longer one is not read at all."""
+_NO_ANSWER, _BODY = (str, int, float, list, tuple), (bytes, bytearray)
 
 
 def read_response(response: Any) -> Reading | None:
@@ -68,9 +70,9 @@ def read_response(response: Any) -> Reading | None:
 
 
 def _read(response: Any, unwrap: int) -> Reading | None:
-    if response is None or isinstance(response, str | int | float | list | tuple):
+    if response is None or isinstance(response, _NO_ANSWER):
         return None
-    if isinstance(response, bytes | bytearray):
+    if isinstance(response, _BODY):
         return read_body(bytes(response))
     known = fields(response)
     reading = _read_known(response, known)
@@ -80,12 +82,12 @@ def _read(response: Any, unwrap: int) -> Reading | None:
 
 
 def _read_known(response: Any, known: Fields) -> Reading | None:
-    if isinstance(known.get("choices"), list | tuple):
+    if isinstance(known.get("choices"), SEQUENCES):
         return openai_chat.read_chat(response, known)
     kind = known.get("object")
     if kind == "response" or (isinstance(known.get("output"), list) and text(known.get("status"))):
         return openai_responses.read_responses(response, known)
-    if known.get("type") == "message" and isinstance(known.get("content"), list | tuple):
+    if known.get("type") == "message" and isinstance(known.get("content"), SEQUENCES):
         return anthropic.read_message(known)
     other = others.read(response, known)
     if other is not None:
@@ -189,7 +191,7 @@ def _recognised(piece: Any) -> Accumulator | None:
     if isinstance(piece, str):
         return TextStream()
     known = fields(piece)
-    if isinstance(known.get("choices"), list | tuple):
+    if isinstance(known.get("choices"), SEQUENCES):
         return openai_chat.ChatStream()
     kind = text(known.get("type"))
     if kind is not None:
@@ -206,7 +208,7 @@ def _recognised(piece: Any) -> Accumulator | None:
             return anthropic.MessageStream() if has_object else openai_responses.ResponsesStream()
     if text(known.get("event_type")) in ("stream-start", "text-generation"):
         return cohere.ChatStream()
-    if isinstance(fields(known.get("data")).get("choices"), list | tuple):
+    if isinstance(fields(known.get("data")).get("choices"), SEQUENCES):
         return openai_chat.ChatStream()
     other = others.accumulator(piece, known)
     if other is not None:
@@ -356,6 +358,7 @@ _USAGE = {
     "billed_output": "cohere.usage.billed_output_tokens",
 }
 """The conventions' names; what they have none for (lifetimes, total, billed units) is named alike."""
+_USAGE_NAMES = tuple(_USAGE[field] for field in Usage.__struct_fields__)
 
 
 def attributes_of(reading: Reading, *, content: bool = True) -> dict[str, Any]:
@@ -378,8 +381,7 @@ def attributes_of(reading: Reading, *, content: bool = True) -> dict[str, Any]:
         found["gen_ai.response.finish_reasons"] = list(reading.finish_reasons)
     usage = reading.usage
     if usage is not None:
-        for field, name in _USAGE.items():
-            number = getattr(usage, field)
+        for name, number in zip(_USAGE_NAMES, msgspec.structs.astuple(usage), strict=True):
             if number is not None:
                 found[name] = number
     found |= reading.extra

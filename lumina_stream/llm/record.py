@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence, Set
+from functools import lru_cache
+from types import CoroutineType
 from typing import Any, cast
 
 from lumina_stream.llm import reading as readings
 from lumina_stream.llm.instances import attach, is_raw, is_stream, watched
-from lumina_stream.llm.shape import Reading
+from lumina_stream.llm.shape import SEQUENCES, Reading
 from lumina_stream.llm.span import LlmSpan
 from lumina_stream.llm.streams import Stream, Watch
 from lumina_stream.recording.recorder import Recorder
@@ -27,9 +28,9 @@ def record(span: LlmSpan, recorder: Recorder, given: object) -> Any:
     kind = type_of(x)
     if x is None:
         return x
-    if inspect.iscoroutine(x):
-        return _await(span, x)
-    if hasattr(kind, "__next__") or hasattr(kind, "__anext__"):
+    if isinstance(x, CoroutineType):
+        return _await(span, x)  # pyright: ignore[reportUnknownArgumentType]
+    if _gives_pieces(kind):
         return stream(span, recorder, x)
     if isinstance(x, dict):
         answer = cast("dict[str, Any]", x)
@@ -39,7 +40,7 @@ def record(span: LlmSpan, recorder: Recorder, given: object) -> Any:
                 answer[key] = stream(span, recorder, inner)
                 return given
     reading = _text(x) if isinstance(x, str) else readings.read_response(x)
-    if reading is None and isinstance(x, list | tuple):
+    if reading is None and isinstance(x, SEQUENCES):
         reading = _collected(x)  # pyright: ignore[reportUnknownArgumentType]
     if reading is not None:
         span.answered(reading, whole=True)
@@ -80,6 +81,11 @@ def _collected(pieces: Sequence[Any]) -> Reading | None:
         accumulator.feed(piece)
     reading = accumulator.reading()
     return reading if reading.messages or reading.usage or reading.finish_reasons else None
+
+
+@lru_cache(256)  # pydantic's classes answer such a question at length
+def _gives_pieces(kind: type) -> bool:
+    return hasattr(kind, "__next__") or hasattr(kind, "__anext__")
 
 
 def _is_iterable_only(kind: type) -> bool:

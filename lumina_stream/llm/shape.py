@@ -40,12 +40,15 @@ class Usage(msgspec.Struct):
 
     def says_anything(self) -> bool:
         """Whether any field was said."""
-        return any(getattr(self, name) is not None for name in self.__struct_fields__)
+        return self != _UNSAID
 
     def merged(self, later: Usage) -> Usage:
         """Return the two field by field: the later one where it says something."""
         said = {n: v for n in self.__struct_fields__ if (v := getattr(later, n)) is not None}
         return msgspec.structs.replace(self, **said)
+
+
+_UNSAID = Usage()
 
 
 class Piece(msgspec.Struct):
@@ -117,6 +120,8 @@ class Fields(Protocol):
         ...
 
 
+SEQUENCES = (list, tuple)
+"""For `isinstance`: a union written in its place would be made anew at every call."""
 NOTHING: dict[str, Any] = {}
 _SCALARS = frozenset({type(None), str, int, float, bool})
 
@@ -145,6 +150,8 @@ def text(value: Any) -> str | None:
     """Return a string (or a string enumeration's value), None for anything else."""
     if type(value) is str:
         return value
+    if value is None:
+        return None
     try:
         if isinstance(value, Enum):
             value = value.value
@@ -169,7 +176,7 @@ def items(value: Any) -> list[Any]:
     """Return a list's or tuple's items; anything else has none."""
     if type(value) is list:
         return cast("list[Any]", value)
-    if isinstance(value, list | tuple):
+    if value is not None and isinstance(value, SEQUENCES):
         return list(cast("list[Any]", value))
     return []
 
@@ -213,7 +220,7 @@ def _plain(value: Any, depth: int, budget: list[int]) -> Any:
         return f"<{len(cast('bytes', value))} bytes>"
     if isinstance(value, Enum):
         return _plain(value.value, depth - 1, budget)
-    if isinstance(value, list | tuple):
+    if isinstance(value, SEQUENCES):
         return [_plain(v, depth - 1, budget) for v in cast("list[Any]", value)[: budget[0]]]
     if isinstance(value, Mapping):
         found: dict[str, Any] = {}

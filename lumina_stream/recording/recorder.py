@@ -260,31 +260,39 @@ class Recorder:
         plain_keys, length, texts_pass = self.plain_keys, self.string_length, self.texts_pass
         for key, given in attributes.items():
             kind = type_of(given)
-            passes = type_of(key) is str and plain_keys.get(key)
-            if passes and (
-                (kind is str and len(given) <= length and texts_pass and given.isascii())
-                or kind is bool
-                or (kind is int and INT64_MIN <= given <= INT64_MAX)
-                or (kind is float and given * 0.0 == 0.0)
-            ):
-                name, value = key, given
-            else:
-                if cleaner is None:
-                    cleaner = Cleaner(self.limits)
-                name, value = key, UNPLAIN
-                if passes and texts_pass and (kind is dict or kind is list):
-                    value = cleaner.copy(given, plain_keys)
-                if value is UNPLAIN:
-                    own = cleaner.key(key)
-                    name = self.redactions.key(own)
-                    cleaned = cleaner.clean(given, name)
-                    value = self.redactions.value(own, cleaned, cleaner.marks, name)
-            if name not in keys:
-                if len(keys) >= self.max_attributes:
-                    marks["@attributes"] = f"cut:{len(attributes)}"
-                    continue
-                keys.add(name)
-            plain[name] = value
+            try:
+                if plain_keys[key] and type_of(key) is str:
+                    if (
+                        (kind is str and len(given) <= length and texts_pass and given.isascii())
+                        or (kind is int and INT64_MIN <= given <= INT64_MAX)
+                        or kind is bool
+                        or (kind is float and given * 0.0 == 0.0)
+                    ):
+                        plain[key] = given
+                        continue
+                    if texts_pass and (kind is dict or kind is list):
+                        cleaner = cleaner or Cleaner(self.limits)
+                        copied = cleaner.copy(given, plain_keys)
+                        if copied is not UNPLAIN:
+                            plain[key] = copied
+                            continue
+            except Exception:
+                pass  # a key that is new, or none: the careful way takes anything
+            cleaner = cleaner or Cleaner(self.limits)
+            own = cleaner.key(key)
+            name = self.redactions.key(own)
+            cleaned = cleaner.clean(given, name)
+            plain[name] = self.redactions.value(own, cleaned, cleaner.marks, name)
+        if len(keys) + len(plain) <= self.max_attributes:
+            keys.update(plain)
+        else:
+            for name in tuple(plain):
+                if name not in keys:
+                    if len(keys) >= self.max_attributes:
+                        marks["@attributes"] = f"cut:{len(attributes)}"
+                        del plain[name]
+                    else:
+                        keys.add(name)
         if cleaner is not None and cleaner.marks:
             marks.update({self.redactions.key(path): mark for path, mark in cleaner.marks.items()})
         return plain
