@@ -81,8 +81,8 @@ def chat_chunks() -> Iterator[dict[str, Any]]:
         return {**head, "object": "chat.completion.chunk", "choices": [choice], **more}
 
     yield chunk({"role": "assistant", "content": "", "refusal": None})
-    for n in range(PIECES - 3):
-        yield chunk({"content": WORDS[n % len(WORDS)]}, usage=None)
+    words = [chunk({"content": word}, usage=None) for word in WORDS]
+    yield from (words[n % len(words)] for n in range(PIECES - 3))
     yield chunk({}, "stop")
     yield {**chunk({}), "choices": [], "usage": COMPLETION["usage"]}
 
@@ -98,9 +98,15 @@ def message_events() -> Iterator[dict[str, Any]]:
         "index": 0,
         "content_block": {"type": "text", "text": ""},
     }
-    for n in range(PIECES - 5):
-        delta = {"type": "text_delta", "text": WORDS[n % len(WORDS)]}
-        yield {"type": "content_block_delta", "index": 0, "delta": delta}
+    words = [
+        {
+            "type": "content_block_delta",
+            "index": 0,
+            "delta": {"type": "text_delta", "text": word},
+        }
+        for word in WORDS
+    ]
+    yield from (words[n % len(words)] for n in range(PIECES - 5))
     yield {"type": "content_block_stop", "index": 0}
     stop = {"stop_reason": "end_turn", "stop_sequence": None}
     yield {"type": "message_delta", "delta": stop, "usage": {"output_tokens": 8}}
@@ -109,21 +115,23 @@ def message_events() -> Iterator[dict[str, Any]]:
 
 def gemini_chunks() -> Iterator[dict[str, Any]]:
     """A streamed generate_content: every chunk says the usage."""
-    for n in range(PIECES):
-        parts = [{"text": WORDS[n % len(WORDS)]}]
-        candidate: dict[str, Any] = {"content": {"parts": parts, "role": "model"}, "index": 0}
-        if n == PIECES - 1:
-            candidate["finishReason"] = "STOP"
-        yield {
-            "candidates": [candidate],
+
+    def chunk(text: str, **more: Any) -> dict[str, Any]:
+        content = {"parts": [{"text": text}], "role": "model"}
+        return {
+            "candidates": [{"content": content, "index": 0, **more}],
             "usageMetadata": {
                 "promptTokenCount": 24,
-                "candidatesTokenCount": n + 1,
-                "totalTokenCount": 25 + n,
+                "candidatesTokenCount": 8,
+                "totalTokenCount": 32,
             },
             "modelVersion": "gemini-2.5-flash",
             "responseId": "r-1",
         }
+
+    words = [chunk(word) for word in WORDS]
+    yield from (words[n % len(words)] for n in range(PIECES - 1))
+    yield chunk("", finishReason="STOP")
 
 
 # --- what the clients make of them ------------------------------------------------------------------
@@ -226,10 +234,10 @@ def per_call(count: int, call: Callable[[], Any]) -> Callable[[], float]:
     """Return what measures one of `count` calls, in microseconds."""
 
     def once() -> float:
-        before = time.perf_counter_ns()
+        before = time.thread_time_ns()
         for _ in range(count):
             call()
-        return (time.perf_counter_ns() - before) / count / 1e3
+        return (time.thread_time_ns() - before) / count / 1e3
 
     return once
 
@@ -242,10 +250,10 @@ def per_piece(stream_of: Callable[[], Any], count: int, recorded: bool) -> Calla
             stream = stream_of()
             if recorded:
                 stream = call.record(stream)
-            before = time.perf_counter_ns()
+            before = time.thread_time_ns()
             for _ in stream:
                 pass
-            return (time.perf_counter_ns() - before) / count / 1e3
+            return (time.thread_time_ns() - before) / count / 1e3
 
     return once
 
@@ -260,10 +268,10 @@ def per_piece_async(
             stream = stream_of()
             if recorded:
                 stream = call.record(stream)
-            before = time.perf_counter_ns()
+            before = time.thread_time_ns()
             async for _ in stream:
                 pass
-            return (time.perf_counter_ns() - before) / count / 1e3
+            return (time.thread_time_ns() - before) / count / 1e3
 
     return lambda: loop.run_until_complete(take())
 
@@ -321,7 +329,9 @@ def streams(found: list[Client]) -> None:
     print(heading("a stream", "us a piece; all of the stream, its first and last piece included"))
     loop = asyncio.new_event_loop()
     for client in found:
-        ready = [client.make_piece(piece) for piece in client.pieces]
+        # Equal ones are one object: what a client has just made is in the processor's cache as well.
+        made = {id(piece): client.make_piece(piece) for piece in client.pieces}
+        ready = [made[id(piece)] for piece in client.pieces]
         first = client.pieces[PIECES // 2]
         for way, stream_of in client.streams.items():
 

@@ -275,6 +275,43 @@ def test_usage_is_the_last_that_was_said_field_by_field() -> None:
     )
 
 
+@pytest.mark.parametrize("of", [dict, lambda delta: SimpleNamespace(**delta)])
+def test_a_piece_that_says_more_than_words(of: Any) -> None:
+    """Whatever stands beside the words of one piece is read as well."""
+    call = {"index": 0, "id": "t1", "function": {"name": "look", "arguments": "{}"}}
+    deltas: list[dict[str, Any]] = [
+        {"content": "a", "role": None, "tool_calls": None},
+        {"content": "b", "reasoning_content": "so"},
+        {"content": "c", "refusal": "no"},
+        {"content": "d", "tool_calls": [call]},
+    ]
+    accumulator = accumulator_for(chunk({"role": "assistant"}))
+    pieces = [accumulator.feed(chunk(of(delta))) for delta in deltas]
+    assert [[(p.channel, p.text) for p in found] for found in pieces] == [
+        [("output", "a")],
+        [("output", "b"), ("reasoning", "so")],
+        [("output", "c"), ("output", "no")],
+        [("output", "d"), ("tool", "{}")],
+    ]
+    assert [part["type"] for part in accumulator.reading().messages[0]["parts"]] == [
+        "reasoning",
+        "text",
+        "refusal",
+        "tool_call",
+    ]
+
+
+def test_google_s_usage_of_any_make() -> None:
+    """Dictionaries, and objects that can only be asked field by field."""
+    first = {"promptTokenCount": 5, "candidatesTokenCount": 1, "somethingNew": 9}
+    chunks = [{"candidates": [], "usageMetadata": first}]
+    chunks.append({"candidates": [], "usageMetadata": SimpleNamespace(candidatesTokenCount=2)})
+    accumulator = accumulator_for(chunks[0])
+    for piece in chunks:
+        accumulator.feed(piece)
+    assert accumulator.reading().usage == Usage(input_tokens=5, output_tokens=2)
+
+
 def test_an_error_inside_a_good_stream() -> None:
     """Anthropic's error event in HTTP 200."""
     error = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}

@@ -99,6 +99,7 @@ def _all_texts(limits: lumina.Limits | None = None, **options: Any) -> tuple[byt
                 span.set_attribute("b", f"x {secret}").set_attribute("b", f"x {secret}")
                 span.set_attribute(secret, 1).set_attribute(secret, 1)
                 span.set_attributes({"c": [{"d": secret}, {secret: secret}, {secret: {1: 2}}]})
+                span.set_attributes({"c": [{"d": secret}]})  # now that its keys are known
                 span.add_event(f"e {secret}", f=secret).update_name(f"n {secret}")
                 span.record_exception(error)
                 raise error

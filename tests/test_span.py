@@ -240,6 +240,15 @@ def test_attributes_beyond_the_limit_are_counted_as_lost(recorded: Recorded) -> 
     assert lumina.statistics().lost_by_type == {"attribute_set": 73}
 
 
+def test_attributes_beyond_the_limit_in_one_call_are_cut_and_marked(recorded: Recorded) -> None:
+    many = {f"k{n}": n for n in range(200)}
+    with lumina.trace("span", first=1) as span:
+        span.set_attributes(many)
+    set_event = recorded.poll()[1]
+    assert set_event.marks == {"@attributes": "cut:200"}  # type: ignore[union-attr]
+    assert recorded.attributes("span") == {"first": 1} | {f"k{n}": n for n in range(127)}
+
+
 def test_a_large_event_is_cut_and_marked_never_larger_than_a_frame(recorded: Recorded) -> None:
     big = {f"k{n}": "x" * 8000 for n in range(100)}
     other = lumina.SpanContext("1" * 32, "2" * 16)

@@ -100,7 +100,7 @@ class Runs:
                 waited_s = max(0, recorder.now() - span.asked_ns) / 1e9
                 span.set_attribute(TIME_TO_FIRST_CHUNK, waited_s)
             if text and recorder.capture_content:
-                span.streamed_text(recorder, "output", text)
+                span.texts(recorder).add("output", text)
         except Exception as error:
             recorder.fault(error)
 

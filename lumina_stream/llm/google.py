@@ -6,7 +6,7 @@ output that Google counts beside the candidates; a tool's prompt is input beside
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from lumina_stream.llm.openai_chat import read_error
 from lumina_stream.llm.parts import Part, parts_of
@@ -95,10 +95,10 @@ _SNAKE = (
     "prompt_tokens_details",
     "candidates_tokens_details",
 )
-_CAMEL = tuple(
+_NAMES = frozenset(_SNAKE) | {
     first + "".join(word.capitalize() for word in rest)
     for first, *rest in (name.split("_") for name in _SNAKE)
-)
+}
 
 
 def is_answer(known: Fields) -> bool:
@@ -177,37 +177,37 @@ class GenerateStream:
 
     def feed(self, piece: Any) -> list[Piece]:
         """Take one chunk."""
+        found: list[Piece] = []
         try:
-            return self._feed(fields(piece))
+            known = fields(piece)
+            get = known.get
+            if self._model is None:
+                self._model = text(either(known, "model_version", "modelVersion"))
+            response_id = either(known, "response_id", "responseId")
+            if response_id is not None and response_id != self._id:
+                self._take_id(text(response_id))
+            usage = either(known, "usage_metadata", "usageMetadata")
+            if usage is not None:
+                self._take_usage(fields(usage))
+            if get("prompt_feedback") is not None or get("promptFeedback") is not None:
+                self._blocked = _block_reason(known) or self._blocked
+            error = get("error")
+            if error is not None:
+                self._error = read_error(error) or self._error
+            for raw in items(get("candidates")):
+                self._take(fields(raw), found)
         except Exception as error:
             faulty(error)
             return []
-
-    def _feed(self, known: Fields) -> list[Piece]:
-        if self._model is None:
-            self._model = text(either(known, "model_version", "modelVersion"))
-        self._take_id(text(either(known, "response_id", "responseId")))
-        usage = either(known, "usage_metadata", "usageMetadata")
-        if usage is not None:
-            self._take_usage(fields(usage))
-        self._blocked = _block_reason(known) or self._blocked
-        error = known.get("error")
-        if error is not None:
-            self._error = read_error(error) or self._error
-        found: list[Piece] = []
-        for raw in items(known.get("candidates")):
-            self._take(fields(raw), found)
         return found
 
     def _take_usage(self, said: Fields) -> None:
         """Note the fields that are said; they are read once, at the end, because every chunk has them."""
-        is_json = (
-            said.get("promptTokenCount") is not None or said.get("totalTokenCount") is not None
-        )
-        for name in _CAMEL if is_json else _SNAKE:
-            value = said.get(name)
-            if value is not None:
-                self._counts[name] = value
+        counts = self._counts
+        known = cast("dict[str, Any]", said) if type(said) is dict else None
+        for name, value in known.items() if known else ((n, said.get(n)) for n in _NAMES):
+            if value is not None and name in _NAMES:
+                counts[name] = value
 
     def _take_id(self, response_id: str | None) -> None:
         """Note the response's id. The library calls functions by itself and goes on: the next answer,
@@ -229,14 +229,14 @@ class GenerateStream:
             if len(self._candidates) >= SLOTS_KEPT:
                 return
             candidate = self._candidates[index] = _Candidate()
-        finish = text(either(raw, "finish_reason", "finishReason"))
-        if finish and finish != "FINISH_REASON_UNSPECIFIED":
-            candidate.finish = finish
+        finish = either(raw, "finish_reason", "finishReason")
+        if finish is not None and (said := text(finish)) and said != "FINISH_REASON_UNSPECIFIED":
+            candidate.finish = said
         content = raw.get("content")
         if content is None:
             return
-        parts = fields(content).get("parts")
-        if len(parts := items(parts)) == 1:  # most chunks: one piece of text
+        parts = items(fields(content).get("parts"))
+        if len(parts) == 1:  # most chunks: one piece of text
             only = fields(parts[0])
             words = only.get("text")
             if type(words) is str and words and only.get("thought") is not True:

@@ -217,13 +217,20 @@ def _methods(kind: type, find: Find) -> dict[str, Any]:
 
 
 def _stepping(original: Callable[..., Any], find: Find) -> Any:
+    # Here and below: a frame and a change of the context saved count, because there is a piece a token.
+    behind = find is _find_behind
+
     def step(self: Any, *args: Any) -> Any:
-        watch, target = find(self)
+        if behind:
+            watch, target = self._lumina_watch, self._lumina_target
+        else:
+            watch, target = self.__dict__[ATTRIBUTE], self
         if watch.busy or watch.over:
             return original(target, *args)
         watch.busy = True
         outside = current.get()
-        current.set(watch.inside)
+        if outside is not watch.inside:
+            current.set(watch.inside)
         try:
             item = original(target, *args)
         except BaseException as error:
@@ -232,18 +239,25 @@ def _stepping(original: Callable[..., Any], find: Find) -> Any:
             watch.busy = False
             watch.ended(None if isinstance(error, StopIteration) else error)
             raise
-        watch.inside = current.get()
-        current.set(outside)
+        inside = watch.inside = current.get()
+        if inside is not outside:
+            current.set(outside)
         watch.busy = False
-        watch.piece(item)
+        for stream in watch.streams:
+            stream.piece(item)
         return item
 
     return step
 
 
 def _stepping_async(original: Callable[..., Any], find: Find) -> Any:
+    behind = find is _find_behind
+
     def step(self: Any, *args: Any) -> Any:
-        watch, target = find(self)
+        if behind:
+            watch, target = self._lumina_watch, self._lumina_target
+        else:
+            watch, target = self.__dict__[ATTRIBUTE], self
         # Called here, not in the coroutine: an async generator meets its loop's hooks at this moment.
         step = original(target, *args)
         return step if watch.busy or watch.over else taken(watch, step)
@@ -253,17 +267,20 @@ def _stepping_async(original: Callable[..., Any], find: Find) -> Any:
             return await step
         watch.busy = True
         outside = current.get()
-        current.set(watch.inside)
+        if outside is not watch.inside:
+            current.set(watch.inside)
         try:
             item = await step
         except BaseException as error:
             watch.back_to(outside, error)
             watch.ended(None if isinstance(error, StopAsyncIteration) else error)
             raise
-        watch.inside = current.get()
-        current.set(outside)
+        inside = watch.inside = current.get()
+        if inside is not outside:
+            current.set(outside)
         watch.busy = False
-        watch.piece(item)
+        for stream in watch.streams:
+            stream.piece(item)
         return item
 
     return step

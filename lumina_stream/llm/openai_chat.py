@@ -8,7 +8,7 @@ servers, in the last chunk or in every one; a stream without usage has none here
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from lumina_stream.llm.parts import (
     parts_of,
@@ -44,9 +44,7 @@ def read_usage(value: Any) -> Usage | None:
     said = fields(value)
     get = said.get
     inner = fields(
-        get("prompt_tokens_details")
-        or get("input_tokens_details")
-        or get("input_token_details")
+        get("prompt_tokens_details") or get("input_tokens_details") or get("input_token_details")
     )
     outer = fields(
         get("completion_tokens_details")
@@ -252,6 +250,14 @@ class _Choice:
         return {"role": self.role, "parts": found, "finish_reason": self.finish}
 
 
+def _says_one_thing(known: Fields) -> bool:
+    said = 0
+    for value in cast("dict[str, Any]", known).values() if type(known) is dict else ():
+        if value is not None:
+            said += 1
+    return said == 1
+
+
 class ChatStream:
     """Accumulate chat completion chunks, Mistral's events and the openai library's helper events."""
 
@@ -269,34 +275,32 @@ class ChatStream:
 
     def feed(self, piece: Any) -> list[Piece]:
         """Take one chunk."""
+        found: list[Piece] = []
         try:
-            return self._feed(piece)
+            known = fields(piece)
+            choices = known.get("choices")
+            if choices is None:
+                inner = known.get("data")  # Mistral
+                if inner is None and known.get("type") == "chunk":
+                    inner = known.get(
+                        "chunk"
+                    )  # the openai library's helper; its other events repeat
+                if inner is not None:
+                    piece, known = inner, fields(inner)
+                    choices = known.get("choices")
+            if self._provider is None and (choices or known.get("model")):
+                self._begin(piece, known)
+            if known.get("usage") is not None or known.get("x_groq") is not None:
+                self._take_usage(piece, known)
+            if choices is None:
+                error = read_error(known.get("error"))
+                if error is not None:
+                    self._error = error
+            for raw in items(choices):
+                self._take_choice(fields(raw), found)
         except Exception as error:
             faulty(error)
             return []
-
-    def _feed(self, piece: Any) -> list[Piece]:
-        known = fields(piece)
-        choices = known.get("choices")
-        if choices is None:
-            inner = known.get("data")  # Mistral
-            if inner is None and known.get("type") == "chunk":
-                inner = known.get("chunk")  # the openai library's helper, whose other events repeat
-            if inner is not None:
-                piece, known = inner, fields(inner)
-                choices = known.get("choices")
-        if self._provider is None and (choices or known.get("model")):
-            self._begin(piece, known)
-        raw_usage = known.get("usage")
-        if raw_usage is not None or known.get("x_groq") is not None:
-            self._take_usage(piece, known)
-        if choices is None:
-            error = read_error(known.get("error"))
-            if error is not None:
-                self._error = error
-        found: list[Piece] = []
-        for raw in items(choices):
-            self._take_choice(fields(raw), found)
         return found
 
     def _begin(self, piece: Any, known: Fields) -> None:
@@ -345,6 +349,8 @@ class ChatStream:
             if content:
                 choice.text.add(content)
                 found.append(Piece("output", content))
+                if _says_one_thing(said):
+                    return  # as most pieces do: words, and nothing else
         elif content is not None:
             for part in parts_of(content):
                 words = text(part.get("content")) or ""

@@ -123,7 +123,7 @@ class Fields(Protocol):
 SEQUENCES = (list, tuple)
 """For `isinstance`: a union written in its place would be made anew at every call."""
 NOTHING: dict[str, Any] = {}
-_SCALARS = frozenset({type(None), str, int, float, bool})
+_SCALARS = frozenset({str, int, float, bool})
 
 
 def fields(value: Any) -> Fields:
@@ -132,6 +132,8 @@ def fields(value: Any) -> Fields:
     Models of pydantic keep what the class does not know (`reasoning_content` of an OpenAI-compatible
     server) apart, and a miss by `getattr` there costs more than all the rest of a piece.
     """
+    if value is None:
+        return NOTHING
     kind = type_of(value)
     if kind is dict:
         return value
@@ -139,7 +141,9 @@ def fields(value: Any) -> Fields:
         return NOTHING
     try:
         extra = value.__pydantic_extra__
-        if extra is None or type_of(extra) is dict:
+        if extra is None:
+            return value.__dict__
+        if type_of(extra) is dict:
             return {**value.__dict__, **extra} if extra else value.__dict__
     except Exception:
         pass

@@ -111,12 +111,12 @@ class LlmSpan(Span):
         self._since_ns = time_ns
         self._said = said
 
-    def streamed_text(self, recorder: Recorder, channel: Channel, text: str) -> None:
-        """Send a piece of streamed text, soon."""
+    def texts(self, recorder: Recorder) -> Texts:
+        """Return what takes the pieces of streamed text: they leave soon."""
         texts = self._texts
         if texts is None:
             texts = self._texts = Texts(recorder, self.trace_id, self.span_id)
-        texts.add(channel, text)
+        return texts
 
     def stream_began(self, stream: Stream) -> None:
         """Wait for this stream before ending."""
@@ -150,9 +150,8 @@ class LlmSpan(Span):
             text = part.get("content") if isinstance(part, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
             if isinstance(text, str) and len(text) > recorder.string_length:
                 reasons = part.get("type") == "reasoning"  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-                self.streamed_text(
-                    recorder, all_as or ("reasoning" if reasons else "output"), text[:room]
-                )
+                channel = all_as or ("reasoning" if reasons else "output")
+                self.texts(recorder).add(channel, text[:room])
                 room -= min(room, len(text))
 
     def end(self) -> None:

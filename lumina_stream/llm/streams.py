@@ -10,12 +10,13 @@ behind it, so that a dropped stream is noticed while somebody still holds the sp
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from lumina_stream.llm import reading as readings
 from lumina_stream.llm.shape import Accumulator
 from lumina_stream.llm.span import LlmSpan
-from lumina_stream.model.events import ErrorInfo, Status
+from lumina_stream.model.events import Channel, ErrorInfo, Status
 from lumina_stream.recording.context import current
 from lumina_stream.recording.recorder import Recorder
 from lumina_stream.recording.span import Span, status_of
@@ -28,12 +29,22 @@ INCOMPLETE = "lumina.stream.incomplete"
 class Stream:
     """One stream of a span: adds up its pieces until it is over."""
 
-    __slots__ = ("_accumulator", "_asked_ns", "_first_s", "_recorder", "_span", "count", "over")
+    __slots__ = (
+        "_accumulator",
+        "_add_text",
+        "_asked_ns",
+        "_first_s",
+        "_recorder",
+        "_span",
+        "count",
+        "over",
+    )
 
     def __init__(self, span: LlmSpan, recorder: Recorder) -> None:
         self._span = span
         self._recorder = recorder
         self._accumulator: Accumulator | None = None
+        self._add_text: Callable[[Channel, str], None] | None = None
         self._asked_ns = span.asked_ns
         self._first_s: float | None = None
         self.count = 0
@@ -47,19 +58,20 @@ class Stream:
 
     def piece(self, item: Any) -> None:
         """Take in what the program just got."""
-        recorder = self._recorder
         try:
             self.count += 1
             accumulator = self._accumulator
             if accumulator is None:
                 accumulator = self._first(item)
             added = accumulator.feed(item)
-            if added and recorder.capture_content:
-                streamed_text = self._span.streamed_text
+            if added and self._recorder.capture_content:
+                add = self._add_text
+                if add is None:
+                    add = self._add_text = self._span.texts(self._recorder).add
                 for piece in added:
-                    streamed_text(recorder, piece.channel, piece.text)
+                    add(piece.channel, piece.text)
         except Exception as error:
-            recorder.fault(error)
+            self._recorder.fault(error)
 
     def ended(self, error: BaseException | None) -> None:
         """Take the stream's own end: exhaustion, or what it raised."""
@@ -152,10 +164,6 @@ class Watch:
         self.busy = False
         """Whether that code runs: a method that calls another one of the same stream counts once."""
         self.over = False
-
-    def piece(self, item: Any) -> None:
-        for stream in self.streams:
-            stream.piece(item)
 
     def ended(self, error: BaseException | None) -> None:
         self.over = True
