@@ -90,6 +90,31 @@ def test_langchain_stream_without_a_client_hook(recorded: Recorded) -> None:
     assert streamed(recorded) == "one two"
 
 
+def test_langchain_over_plain_http(server: ModelServer, recorded: Recorded) -> None:
+    """The requests of a model whose client has no hook are its call; a tool's are requests."""
+    pytest.importorskip("langchain_core")
+    import httpx
+    from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+    from langchain_core.messages import AIMessage
+    from langchain_core.tools import tool
+
+    class Model(GenericFakeChatModel):
+        def _generate(self, *args: Any, **kwargs: Any) -> Any:
+            httpx.get(f"{server.url}/model")
+            return super()._generate(*args, **kwargs)
+
+    @tool
+    def look_up(city: str) -> str:
+        """Look it up."""
+        return httpx.get(f"{server.url}/city").text
+
+    Model(messages=iter([AIMessage(content="one")])).invoke("q")
+    look_up.invoke({"city": "Bonn"})
+    lines = [line.replace(server.url.removeprefix("http://"), "HOST") for line in tree(recorded)]
+    assert lines == ["chat llm ok", "execute_tool look_up tool ok", "  GET HOST http ok"]
+    assert [path for path, _, _ in server.requests] == ["/model", "/city"]
+
+
 def test_langchain_error(recorded: Recorded) -> None:
     pytest.importorskip("langchain_core")
     from langchain_core.runnables import RunnableLambda

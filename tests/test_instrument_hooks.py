@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -16,7 +17,7 @@ from support.recorded import Recorded
 
 import lumina_stream as lumina
 from lumina_stream.instrument import registry
-from lumina_stream.instrument.registry import LIBRARIES, Patch
+from lumina_stream.instrument.registry import LIBRARIES, Patch, Patches
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 """Warnings of these libraries are theirs."""
@@ -222,6 +223,30 @@ def test_a_missing_method_is_said(
         lumina.instrument("httpx")
     (message,) = caplog.messages
     assert message.endswith("AsyncClient.send: it is missing")
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_one_function_under_two_names(
+    fits: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Litellm's package imports the functions of its main module: both are hooked, or one line says why not."""
+
+    def completion(model: str, messages: list[Any]) -> str:
+        return "answer"
+
+    main, package, patches = ModuleType("litellm.main"), ModuleType("litellm"), Patches("litellm")
+    original = completion if fits else changed_like(completion)
+    monkeypatch.setitem(sys.modules, "litellm.main", main)
+    hooks = importlib.import_module("lumina_stream.instrument.litellm").hooks("litellm")
+    vars(main).update(dict.fromkeys(("completion", "acompletion", "embedding", "aembedding"), original))
+    with caplog.at_level(logging.INFO, "lumina_stream"):
+        hooks["litellm.main"](main, patches)
+        vars(package)["completion"] = vars(main)["completion"]
+        hooks["litellm"](package, patches)
+    assert (vars(package)["completion"] is original) is (not fits)
+    assert sum("completion" in message for message in caplog.messages) == (0 if fits else 2)
+    patches.undo()
+    assert vars(package)["completion"] is vars(main)["completion"] is original
 
 
 def test_bound_methods_from_before_fall_silent(recorded: Recorded) -> None:

@@ -77,8 +77,8 @@ def suppressed() -> bool:
 
 
 def inside_a_call() -> bool:
-    """Tell whether the code that runs now is the inside of a recorded call."""
-    return quiet.get() or current.get() in _made
+    """Tell whether the span that is current is a call that a hook records: requests in it are its own."""
+    return current.get() in _made
 
 
 def silent(original: Any, patch: Patch) -> Any:

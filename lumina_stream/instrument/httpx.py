@@ -19,7 +19,7 @@ from lumina_stream.recording.tracing import start_span
 
 def request_span(method: Any, url: Any, headers: Any) -> Span | None:
     """Start the span of an HTTP request, and let its headers carry the trace; None for none."""
-    if not tracing() or inside_a_call() or suppressed():
+    if inside_a_call() or suppressed():
         return None
     try:
         from urllib.parse import urlsplit

@@ -47,9 +47,15 @@ def _main(module: ModuleType, patches: Patches) -> None:
 def _package(module: ModuleType, patches: Patches) -> None:
     main = vars(sys.modules.get("litellm.main", module))
     for name in _NAMES:
-        # The same object: the hook is in it already, or stayed out and has said so.
-        if name in vars(module) and vars(module)[name] is not main.get(name):
-            _replace(module, name, patches)
+        held = vars(module).get(name)
+        if held is None:
+            continue
+        original = patches.original_of(held)
+        if original is not held:  # imported from there when the hook was in it already
+            setattr(module, name, original)
+        elif held is main.get(name):  # it stayed out there, and that was said
+            continue
+        _replace(module, name, patches)
 
 
 def _replace(module: ModuleType, name: str, patches: Patches) -> None:

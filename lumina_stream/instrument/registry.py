@@ -113,6 +113,10 @@ class Patches:
         setattr(owner, name, made)
         self._patches.append(patch)
 
+    def original_of(self, held: Any) -> Any:
+        """Return what stood where this stands now, if it is one of these hooks; else it itself."""
+        return next((p.original for p in self._patches if p.replacement is held), held)
+
     def on_undo(self, undo: Callable[[], object]) -> None:
         """Have this called when the library's hooks are taken out."""
         self._undo.append(undo)
