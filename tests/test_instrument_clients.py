@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.model_server import INPUT, OUTPUT, ModelServer, model_answer, model_server
+from support.model_server import (
+    INPUT,
+    OUTPUT,
+    ModelServer,
+    claude_answer,
+    model_answer,
+    model_server,
+)
 from support.recorded import Recorded
 
 import lumina_stream as lumina
@@ -307,6 +314,30 @@ def test_anthropic_in_a_block_of_the_programs_own(
         client.messages.create(**CLAUDE)
     assert shown(recorded) == ["synthesis llm ok"]
     usage(recorded)
+
+
+@pytest.mark.parametrize("bridged", [False, True])
+def test_what_runs_inside_such_a_call(recorded: Recorded, bridged: bool) -> None:
+    """It hangs below the block: the client's own span around it is not shown."""
+    anthropic = pytest.importorskip("anthropic")
+    httpx = pytest.importorskip("httpx2")
+    if bridged:
+        pytest.importorskip("opentelemetry.sdk.trace")
+        lumina.instrument("opentelemetry")
+
+    def answer(request: Any) -> Any:
+        with lumina.trace("inside"):
+            return httpx.Response(200, json=claude_answer(CLAUDE))
+
+    connection = httpx.Client(transport=httpx.MockTransport(answer))
+    with (
+        anthropic.Anthropic(http_client=connection, api_key="k") as client,
+        lumina.trace_llm("synthesis"),
+    ):
+        client.messages.create(**CLAUDE)
+        with lumina.trace("after"):
+            pass
+    assert shown(recorded) == ["synthesis llm ok", "  inside None ok", "  after None ok"]
 
 
 @pytest.mark.parametrize("bridged", [False, True])

@@ -238,7 +238,9 @@ def test_one_function_under_two_names(
     original = completion if fits else changed_like(completion)
     monkeypatch.setitem(sys.modules, "litellm.main", main)
     hooks = importlib.import_module("lumina_stream.instrument.litellm").hooks("litellm")
-    vars(main).update(dict.fromkeys(("completion", "acompletion", "embedding", "aembedding"), original))
+    vars(main).update(
+        dict.fromkeys(("completion", "acompletion", "embedding", "aembedding"), original)
+    )
     with caplog.at_level(logging.INFO, "lumina_stream"):
         hooks["litellm.main"](main, patches)
         vars(package)["completion"] = vars(main)["completion"]

@@ -72,7 +72,8 @@ def model_answer(body: dict[str, Any]) -> dict[str, Any]:
 _CHAT_USAGE = {"prompt_tokens": INPUT, "completion_tokens": OUTPUT, "total_tokens": INPUT + OUTPUT}
 
 
-def _messages(body: dict[str, Any]) -> dict[str, Any]:
+def claude_answer(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a message of Anthropic's: the use of the first tool, once, or some text."""
     answered = any(isinstance(m["content"], list) for m in body["messages"])
     content: list[dict[str, Any]] = [{"type": "text", "text": "It is 21 degrees."}]
     reason = "end_turn"
@@ -145,7 +146,7 @@ _ANSWERS = {
     "/chat/completions": model_answer,
     "/responses": _response,
     "/embeddings": _embeddings,
-    "/messages": _messages,
+    "/messages": claude_answer,
     ":generateContent": _gemini,
     ":batchEmbedContents": _gemini_vectors,
 }
