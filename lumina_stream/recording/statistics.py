@@ -10,8 +10,8 @@ class Statistics(msgspec.Struct, frozen=True):
     refused and reported. `faults` counts errors of our own, `late_calls` calls on ended spans.
     `queued` wait to be sent, `queued_bytes` are held until they are stored. With a spool, `spool` is
     its file, `spool_bytes` the size of it, and `spool_problem` says why there is none; `redelivered`
-    counts events of earlier processes that this one brought to the relay, from
-    `redelivered_spools` files.
+    counts events of earlier processes that this one brought to the relay, from `redelivered_spools`
+    files, `redelivery_error` what went wrong with the last of them.
     """
 
     enabled: bool = False
@@ -36,8 +36,4 @@ class Statistics(msgspec.Struct, frozen=True):
     spool_problem: str = ""
     redelivered: int = 0
     redelivered_spools: int = 0
-    spool: str = ""
-    spool_bytes: int = 0
-    spool_problem: str = ""
-    redelivered: int = 0
-    redelivered_spools: int = 0
+    redelivery_error: str = ""

@@ -339,7 +339,7 @@ class Exporter:
             for task in tasks:
                 task.cancel()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
-        for outcome in ended:
+        for outcome in ended[:2]:
             if isinstance(outcome, Exception):
                 raise outcome
 

@@ -33,31 +33,41 @@ class Redeliverer:
 
     def figures(self) -> dict[str, Any]:
         """Return what it adds to `statistics()`."""
-        return {"redelivered": self.events, "redelivered_spools": self.files}
+        return {
+            "redelivered": self.events,
+            "redelivered_spools": self.files,
+            "redelivery_error": self.last_error,
+        }
 
     async def deliver_all(
         self, endpoint: Endpoint, token: str | None, address: tuple[str, int]
     ) -> None:
-        """Deliver what there is now. What goes wrong is in `last_error`; the files stay."""
+        """Deliver what there is now. What goes wrong is in `last_error`, and its file stays."""
+        self.last_error = ""
         try:
             for file in spool_folder.left_behind(self._folder):
-                try:
-                    redelivery = read(file)
-                except DecodeError as error:
-                    self.last_error = f"{file.set_aside()} cannot be read: {error}"
-                    continue
-                if redelivery.done:
-                    file.remove()
-                    continue
-                delivery = Delivery(redelivery, file)
-                try:
-                    await delivery.run(endpoint, token, address)
-                    self.files += 1
-                finally:
-                    self.events += redelivery.delivered
-                    delivery.close()
-        except (OSError, ConnectionFailed, ConnectionEnded, RemoteProtocolError) as error:
+                await self._deliver(file, endpoint, token, address)
+        except (OSError, ConnectionFailed) as error:
             self.last_error = str(error)
+
+    async def _deliver(
+        self, file: SpoolFile, endpoint: Endpoint, token: str | None, address: tuple[str, int]
+    ) -> None:
+        try:
+            redelivery = read(file)
+        except DecodeError as error:
+            self.last_error = f"{file.set_aside()} cannot be read: {error}"
+            return
+        delivery = Delivery(redelivery, file)
+        try:
+            if not redelivery.done:
+                await delivery.run(endpoint, token, address)
+                self.files += 1
+        except (ConnectionEnded, RemoteProtocolError) as error:  # the next file may do better
+            self.last_error = str(error)
+        finally:
+            self.events += redelivery.delivered
+            delivery.close()
 
 
 class Delivery:

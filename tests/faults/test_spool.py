@@ -370,6 +370,53 @@ def test_row_7_damaged_files(tmp_path: Path) -> None:
         assert len(events) == len(span_events(events)) + lost(events)
 
 
+def test_row_21_a_clone_with_a_spool_takes_another_id(tmp_path: Path) -> None:
+    """A copied machine starts with an id that is known as another's: its file goes over to the new one."""
+    # breaks: lumina_stream/transport/exporter.py
+    # -   self.queue.renamed(producer_id, nonce)
+    # +   pass
+    source = """
+        import os, sys
+        from lumina_stream import process
+
+        ids = iter([("a" * 16, "nonce"), process.new_identity()])
+        process.new_identity = lambda: next(ids)
+        import lumina_stream as lumina
+
+        lumina.init("clone")
+        for _ in range(10):
+            with lumina.trace("before"):
+                pass
+        assert lumina.flush(20)
+        print(lumina.statistics().producer_id, flush=True)
+        if sys.argv[1] == "first":
+            sys.exit()
+        sys.stdin.readline()  # the relay stands still
+        for _ in range(10):
+            with lumina.trace("after"):
+                pass
+        os.kill(os.getpid(), 9)
+    """
+    spool = tmp_path / "spool"
+    with running_relay(tmp_path / "data") as relay:
+        out, _ = run(source, relay.url, "first")
+        assert out == "a" * 16 + "\n"
+        with program(source, relay.url, "second", LUMINA_SPOOL_DIR=str(spool)) as process:
+            assert process.stdin is not None and process.stdout is not None
+            other = process.stdout.readline().strip()
+            relay.process.send_signal(signal.SIGSTOP)
+            print("go", file=process.stdin, flush=True)
+            assert process.wait() == -signal.SIGKILL
+        relay.process.send_signal(signal.SIGCONT)
+        assert other in send(spool, relay.url)
+        relay.stop()
+    found = logged(tmp_path / "data")
+    assert {name: len(events) for name, events in found.items() if name != "relay"} == {
+        "a" * 16: 20,
+        other: 40,
+    }
+
+
 @pytest.mark.slow
 def test_row_21_workers_each_with_a_file(tmp_path: Path) -> None:
     """A master that forks workers and a process pool, all killed at once: nothing lost, mixed or double."""
