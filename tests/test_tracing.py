@@ -481,13 +481,15 @@ def test_init_again_takes_the_new_settings_and_open_spans_go_on() -> None:
 
 
 def test_a_subscription_closed_after_init_again_is_gone() -> None:
-    with lumina.init(export=False):
+    with lumina.init(export=False) as first:
+        before = first.queue.taps
         subscription = lumina.subscribe()
         subscription.__enter__()
         lumina.init(export=False)
         runtime = lumina.init(export=False)
+        assert len(runtime.queue.taps) == len(before) + 1
         subscription.close()
-        assert runtime.queue.taps == ()
+        assert runtime.queue.taps == before
         runtime.shutdown()
 
 
