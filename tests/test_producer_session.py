@@ -225,7 +225,7 @@ def test_it_begins_where_its_hello_says() -> None:
     assert (hello.first_seq, hello.spool) == (8, "left")
     receive(made, frames.Welcome(7))
     assert sent(made) == [(8, [8])]
-    assert frames.BINARY.producer_frame(made.bye(lost=True)) == frames.Bye(8, lost=True)
+    assert BINARY.producer_frame(made.bye(lost=True)) == frames.Bye(8, lost=True)
 
 
 def test_there_is_room_for_what_can_be_sent_soon(monkeypatch: pytest.MonkeyPatch) -> None:
