@@ -23,6 +23,7 @@ except ImportError:  # no such locks on this system, hence no spool
 SUFFIX = ".spool"
 ASIDE = ".spool.damaged"
 _NEW = ".new"
+_PIECE = 1 << 20
 _STALE_S = 60.0
 """A file that is in the making for so long is one that a killed process did not finish."""
 
@@ -89,7 +90,7 @@ def create(folder: str, name: str, size: int, begin: Callable[[mmap.mmap], None]
         lock = _opened(new, os.O_RDWR)
         _lock(lock)
         # Writing to a mapped page for which the disk has no room would kill the process.
-        os.posix_fallocate(fd, 0, size)
+        _allocate(fd, size)
         memory = mmap.mmap(fd, size)
         begin(memory)
         os.rename(new, path)
@@ -162,6 +163,14 @@ def look(path: str) -> tuple[mmap.mmap, bool]:
 
 def _opened(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+def _allocate(fd: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, size)
+        return
+    for start in range(0, size, _PIECE):
+        os.pwrite(fd, bytes(min(_PIECE, size - start)), start)
 
 
 def _lock(fd: int) -> None:

@@ -142,6 +142,17 @@ def test_nobody_sees_a_file_before_it_is_whole(tmp_path: Path) -> None:
     assert seen == [] and len(paths(str(tmp_path))) == 1
 
 
+def test_a_system_that_cannot_allocate_writes_zeros(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "posix_fallocate")
+    file = create(str(tmp_path), "a", 3_000_000, lambda memory: None)
+    status = os.stat(file.path)
+    assert (status.st_size, bytes(file.memory)) == (3_000_000, bytes(3_000_000))
+    assert status.st_blocks * 512 >= 3_000_000
+    file.remove()
+
+
 def test_two_of_one_name_are_a_mistake(tmp_path: Path) -> None:
     (tmp_path / ".a.new").write_bytes(b"")
     with pytest.raises(FileExistsError):
