@@ -237,14 +237,17 @@ def test_preloaded_workers(tmp_path: Path) -> None:
 def test_clone_behind_pythons_back(tmp_path: Path) -> None:
     """A process cloned without Python's fork hooks shares a producer id: the clone takes a new one."""
     source = """
-        import ctypes, os
+        import ctypes, os, time
         import lumina_stream as lumina
 
         lumina.init(service_name="clone")
         with lumina.trace("common"):
             pass
         assert lumina.flush(10)
-        pid = ctypes.PyDLL(None).fork()  # with the interpreter lock held, or the child waits for it
+        # The child has the interpreter's lock as it is: held by this thread, and (after a rest, in which
+        # the exporter's thread comes to its poll) with nobody in the middle of asking for it.
+        time.sleep(0.3)
+        pid = ctypes.PyDLL(None).fork()
         with lumina.trace("clone" if pid == 0 else "original"):
             pass
         assert lumina.flush(10)
