@@ -415,6 +415,10 @@ def _after_clone() -> None:
     if _runtime is not None and _runtime is not before:
         for event in recorded:
             _runtime.queue.admit(event, _runtime.queue.ends_bound)
+        # What the clone began ends here, too; so does what was open in both, which nobody can tell apart.
+        before.recorder.closed = False
+        before.recorder.queue = _runtime.queue
+        _earlier.add(before.recorder)
 
 
 def _runtime_here() -> Runtime | None:
