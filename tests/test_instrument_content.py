@@ -20,7 +20,7 @@ from lumina_stream.relay.sqlite_log import SqliteLog
 
 PROGRAM = Path(__file__).parent / "programs" / "confidential.py"
 LIBRARIES = {
-    "clients": ("openai", "anthropic"),
+    "clients": ("openai", "anthropic", "opentelemetry.sdk"),
     "langchain": ("langchain_openai", "langgraph"),
     "agents": ("agents", "pydantic_ai"),
 }

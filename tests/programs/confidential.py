@@ -11,9 +11,13 @@ REFUSED = f"please refuse {SECRET}"
 
 
 def clients() -> None:
-    """OpenAI's and Anthropic's."""
+    """OpenAI's and Anthropic's, which traces itself with OpenTelemetry where that is set up."""
     import anthropic
     import openai
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+
+    trace.set_tracer_provider(TracerProvider())
 
     asked = [{"role": "system", "content": SECRET}, {"role": "user", "content": SECRET * 2000}]
     function = {"name": "temperature", "description": SECRET, "parameters": {"type": "object"}}
