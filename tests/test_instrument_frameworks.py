@@ -115,6 +115,24 @@ def test_langchain_over_plain_http(server: ModelServer, recorded: Recorded) -> N
     assert [path for path, _, _ in server.requests] == ["/model", "/city"]
 
 
+def test_what_langsmith_sends_is_not_of_the_program(
+    server: ModelServer, recorded: Recorded
+) -> None:
+    pytest.importorskip("langchain_core")
+    from langchain_core.runnables import RunnableLambda
+    from langchain_core.tracers.langchain import LangChainTracer
+    from langsmith import Client
+
+    client = Client(api_url=server.url, api_key="k", info={})
+    tracer = LangChainTracer(client=client)
+    RunnableLambda(lambda q: q).with_config(run_name="mine").invoke("q", {"callbacks": [tracer]})
+    tracer.wait_for_futures()
+    client.flush()
+    client.close()
+    assert server.requests
+    assert tree(recorded) == ["mine task ok"]
+
+
 def test_langchain_error(recorded: Recorded) -> None:
     pytest.importorskip("langchain_core")
     from langchain_core.runnables import RunnableLambda
@@ -256,10 +274,11 @@ def test_openai_agents_error(recorded: Recorded, weather: Callable[..., Any]) ->
     assert recorded.one("invoke_agent weather").state == "error"
 
 
+@pytest.mark.usefixtures("weather")
 def test_what_openai_agents_sends_of_itself_is_not_of_the_program(
     server: ModelServer, recorded: Recorded
 ) -> None:
-    agents = pytest.importorskip("agents")
+    import agents
     from agents.tracing.processors import BackendSpanExporter
 
     exporter = BackendSpanExporter(api_key="k", endpoint=f"{server.url}/traces")

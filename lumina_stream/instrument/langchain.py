@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from types import ModuleType
 from typing import Any, cast
 
-from lumina_stream.instrument.calls import Asked
+from lumina_stream.instrument.calls import Asked, silent
 from lumina_stream.instrument.registry import Install, Patches
 from lumina_stream.instrument.runs import Runs, content
 from lumina_stream.llm.shape import Reading, Usage
@@ -253,6 +253,17 @@ def _install(module: ModuleType, patches: Patches) -> None:
     patches.on_undo(undo)
 
 
+_LANGSMITH = ("_post_batch_ingest_runs", "_send_multipart_req", "_send_compressed_multipart_req")
+
+
+def _langsmith(module: ModuleType, patches: Patches) -> None:
+    # What it sends of the runs that it traces is no request of the program's. Its versions differ in
+    # which of these they have.
+    for name in _LANGSMITH:
+        if name in vars(module.Client):
+            patches.replace(module.Client, name, silent)
+
+
 def hooks(library: str) -> dict[str, Install]:
     """Return what to put into which module."""
-    return {"langchain_core.tracers.context": _install}
+    return {"langchain_core.tracers.context": _install, "langsmith.client": _langsmith}

@@ -31,7 +31,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "google-genai": ("google.genai",),
     "mistralai": ("mistralai",),
     "litellm": ("litellm",),
-    "langchain": ("langchain_core",),
+    "langchain": ("langchain_core", "langsmith"),
     "llama-index": ("llama_index_instrumentation", "llama_index"),
     "openai-agents": ("agents",),
     "pydantic-ai": ("pydantic_ai",),

@@ -236,7 +236,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._send({"ok": True})
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)) or b"{}")
+        data = self.rfile.read(int(self.headers.get("content-length") or 0))
+        is_json = "json" in (self.headers.get("content-type") or "")
+        body = json.loads(data or b"{}") if is_json else {}
         path = self.path.partition("?")[0]
         self.server.requests.append((path, body, {k.lower(): v for k, v in self.headers.items()}))
         self.server.asked.set()
