@@ -17,7 +17,6 @@ from support.model_server import (
 from support.recorded import Recorded
 
 import lumina_stream as lumina
-from lumina_stream.model.events import TextStreamed
 
 ASKED: Any = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "q"}]}
 CLAUDE: Any = {
@@ -41,22 +40,9 @@ def instrumented(recorded: Recorded) -> Iterator[None]:
     gc.collect()
 
 
-def shown(recorded: Recorded) -> list[str]:
-    recorded.poll()
-    return [
-        "  " * depth + f"{node.name} {node.kind} {node.state}"
-        for trace in recorded.subscription.traces.values()
-        for depth, node in trace.walk()
-    ]
-
-
 def text(recorded: Recorded, place: int = 0) -> str:
     said = recorded.spans()[place].attributes["gen_ai.output.messages"]
     return said[0]["parts"][0]["content"]
-
-
-def streamed(recorded: Recorded) -> str:
-    return "".join(e.text for e in recorded.poll() if isinstance(e, TextStreamed))
 
 
 def usage(recorded: Recorded) -> None:
@@ -100,7 +86,7 @@ def test_openai_chat(server: ModelServer, recorded: Recorded, way: str) -> None:
                 with chat.stream(**ASKED) as events:
                     assert any(event.type == "content.done" for event in events)
                     assert events.get_final_completion().choices[0].message.content == "Hello!"
-    assert shown(recorded) == [CHAT]
+    assert recorded.lines() == [CHAT]
     span = recorded.spans()[0]
     assert text(recorded) == (
         "Hello!" if way in ("stream", "raw_stream", "helper") else "It is 21 degrees."
@@ -129,7 +115,7 @@ def test_openai_chat_async(server: ModelServer, recorded: Recorded, way: str) ->
                     assert [event async for event in events]
 
     asyncio.run(main())
-    assert shown(recorded) == [CHAT]
+    assert recorded.lines() == [CHAT]
 
 
 RESPONSE: Any = {"model": "gpt-4o-mini", "input": "q"}
@@ -158,11 +144,11 @@ def test_openai_responses(server: ModelServer, recorded: Recorded, way: str) -> 
                     assert events.get_final_response().output_text == "Hello!"
             case _:
                 responses.stream(**RESPONSE)
-                assert shown(recorded) == []
+                assert recorded.lines() == []
                 return
-    assert shown(recorded) == [CHAT]
+    assert recorded.lines() == [CHAT]
     assert text(recorded) == ("Hello!" if way in ("stream", "helper") else "It is 21 degrees.")
-    assert streamed(recorded) == ("Hello!" if way in ("stream", "helper") else "")
+    assert recorded.streamed() == ("Hello!" if way in ("stream", "helper") else "")
     usage(recorded)
 
 
@@ -182,7 +168,7 @@ def test_openai_responses_async(server: ModelServer, recorded: Recorded, way: st
                     assert (await events.get_final_response()).output_text == "Hello!"
 
     asyncio.run(main())
-    assert shown(recorded) == [CHAT]
+    assert recorded.lines() == [CHAT]
     assert text(recorded) == ("It is 21 degrees." if way == "create" else "Hello!")
     usage(recorded)
 
@@ -191,7 +177,7 @@ def test_openai_embeddings(server: ModelServer, recorded: Recorded) -> None:
     openai = pytest.importorskip("openai")
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="k") as client:
         client.embeddings.create(model="text-embedding-3-small", input="q")
-    assert shown(recorded) == ["embeddings text-embedding-3-small embedding ok"]
+    assert recorded.lines() == ["embeddings text-embedding-3-small embedding ok"]
     assert recorded.spans()[0].attributes["gen_ai.usage.input_tokens"] == 3
 
 
@@ -245,7 +231,7 @@ def test_a_block_of_the_programs_own_is_the_calls_span(
         ):
             list(events)
         lumina.trace_llm("inline")(client.chat.completions.create)(**ASKED)
-    assert shown(recorded) == [
+    assert recorded.lines() == [
         "synthesis llm ok", "unrecorded llm ok", f"  {CHAT}", "helper llm ok", "inline llm ok",
     ]  # fmt: skip
     assert all("gen_ai.output.messages" in span.attributes for span in recorded.spans())
@@ -312,7 +298,7 @@ def test_anthropic_in_a_block_of_the_programs_own(
         with pytest.raises(anthropic.BadRequestError):  # a try that fails leaves room for the next
             client.messages.create(**CLAUDE, metadata={"user_id": "refuse"})
         client.messages.create(**CLAUDE)
-    assert shown(recorded) == ["synthesis llm ok"]
+    assert recorded.lines() == ["synthesis llm ok"]
     usage(recorded)
 
 
@@ -337,7 +323,7 @@ def test_what_runs_inside_such_a_call(recorded: Recorded, bridged: bool) -> None
         client.messages.create(**CLAUDE)
         with lumina.trace("after"):
             pass
-    assert shown(recorded) == ["synthesis llm ok", "  inside None ok", "  after None ok"]
+    assert recorded.lines() == ["synthesis llm ok", "  inside None ok", "  after None ok"]
 
 
 @pytest.mark.parametrize("bridged", [False, True])
@@ -374,9 +360,9 @@ def test_google(server: ModelServer, recorded: Recorded) -> None:
         )
         assert "".join(piece.text for piece in pieces) == "Hello!"
         client.chats.create(model="gemini-2.5-flash").send_message("q")
-    assert shown(recorded) == [GEMINI] * 3
+    assert recorded.lines() == [GEMINI] * 3
     assert [text(recorded, place) for place in range(3)] == ["hi", "Hello!", "hi"]
-    assert streamed(recorded) == "Hello!"
+    assert recorded.streamed() == "Hello!"
     usage(recorded)
 
 
@@ -391,9 +377,9 @@ def test_google_async(server: ModelServer, recorded: Recorded) -> None:
                 pass
 
     asyncio.run(main())
-    assert shown(recorded) == [GEMINI] * 2
+    assert recorded.lines() == [GEMINI] * 2
     assert [text(recorded, place) for place in range(2)] == ["hi", "Hello!"]
-    assert streamed(recorded) == "Hello!"
+    assert recorded.streamed() == "Hello!"
     usage(recorded)
 
 
@@ -402,7 +388,7 @@ def test_google_embeddings(server: ModelServer, recorded: Recorded) -> None:
     with google_client(server) as client:
         client.models.embed_content(model="gemini-embedding-001", contents="q")
         client.models.embed_content(model="nothing", contents="q")
-    assert shown(recorded) == [
+    assert recorded.lines() == [
         "embeddings gemini-embedding-001 embedding ok", "embeddings nothing embedding ok",
     ]  # fmt: skip
 
@@ -419,7 +405,7 @@ def test_google_automatic_function_calling(server: ModelServer, recorded: Record
         client.models.generate_content(
             model="gemini-2.5-flash", contents="q", config={"tools": [temperature]}
         )
-    assert shown(recorded) == [
+    assert recorded.lines() == [
         "mine None ok",
         f"  {GEMINI}",
         "  thermometer None ok",

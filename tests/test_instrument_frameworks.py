@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +10,6 @@ from support.model_server import INPUT, ModelServer, model_server
 from support.recorded import Recorded
 
 import lumina_stream as lumina
-from lumina_stream.model.events import TextStreamed
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 """Warnings of these libraries are theirs."""
@@ -33,21 +32,8 @@ def instrumented(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> Iterato
     gc.collect()  # clients that nobody closes: here their warnings are not of the next test
 
 
-def tree(recorded: Recorded) -> list[str]:
-    recorded.poll()
-    return [
-        "  " * depth + f"{node.name} {node.kind} {node.state}"
-        for trace in recorded.subscription.traces.values()
-        for depth, node in trace.walk()
-    ]
-
-
 def calls(recorded: Recorded) -> list[Any]:
     return [span for span in recorded.spans() if span.kind == "llm"]
-
-
-def streamed(recorded: Recorded) -> str:
-    return "".join(e.text for e in recorded.poll() if isinstance(e, TextStreamed))
 
 
 def test_langgraph_agent(server: ModelServer, recorded: Recorded) -> None:
@@ -67,7 +53,7 @@ def test_langgraph_agent(server: ModelServer, recorded: Recorded) -> None:
     model = ChatOpenAI(model="gpt-4o-mini", base_url=f"{server.url}/v1", api_key="k")
     agent = create_react_agent(model, [temperature])
     agent.invoke({"messages": [("user", "How warm is it in Bonn?")]})
-    lines = tree(recorded)
+    lines = recorded.lines()
     assert len(calls(recorded)) == len(server.requests) == 2, lines
     assert [c.attributes["gen_ai.usage.input_tokens"] for c in calls(recorded)] == [5, 5]
     (tool_line,) = (i for i, line in enumerate(lines) if "execute_tool temperature tool ok" in line)
@@ -87,7 +73,7 @@ def test_langchain_stream_without_a_client_hook(recorded: Recorded) -> None:
     (call,) = calls(recorded)
     assert call.state == "ok"
     assert call.attributes["gen_ai.output.messages"][0]["parts"][0]["content"] == "one two"
-    assert streamed(recorded) == "one two"
+    assert recorded.streamed() == "one two"
 
 
 def test_langchain_over_plain_http(server: ModelServer, recorded: Recorded) -> None:
@@ -110,7 +96,7 @@ def test_langchain_over_plain_http(server: ModelServer, recorded: Recorded) -> N
 
     Model(messages=iter([AIMessage(content="one")])).invoke("q")
     look_up.invoke({"city": "Bonn"})
-    lines = [line.replace(server.url.removeprefix("http://"), "HOST") for line in tree(recorded)]
+    lines = [line.replace(server.url.removeprefix("http://"), "HOST") for line in recorded.lines()]
     assert lines == ["chat llm ok", "execute_tool look_up tool ok", "  GET HOST http ok"]
     assert [path for path, _, _ in server.requests] == ["/model", "/city"]
 
@@ -130,7 +116,7 @@ def test_what_langsmith_sends_is_not_of_the_program(
     client.flush()
     client.close()
     assert server.requests
-    assert tree(recorded) == ["mine task ok"]
+    assert recorded.lines() == ["mine task ok"]
 
 
 def test_langchain_error(recorded: Recorded) -> None:
@@ -158,136 +144,12 @@ def test_langchain_async_under_a_span(server: ModelServer, recorded: Recorded) -
                 pass
 
     asyncio.run(main())
-    assert tree(recorded) == [
+    assert recorded.lines() == [
         "mine None ok",
         "  chat gpt-4o-mini llm ok",
         "  after None ok",
     ]
-    assert streamed(recorded) == "Hello!"
-
-
-@pytest.fixture
-def weather(server: ModelServer) -> Iterator[Callable[..., Any]]:
-    """Give a function that makes an agent of openai-agents, over responses or chat."""
-    agents = pytest.importorskip("agents")
-    import openai
-
-    processors = agents.tracing.get_trace_provider()._multi_processor._processors
-    ours = [p for p in processors if type(p).__module__.startswith("lumina_stream")]
-    agents.set_trace_processors(ours)  # nothing is sent to OpenAI
-
-    def make(model: str = "OpenAIResponsesModel", url: str = server.url, tools: bool = True) -> Any:
-        @agents.function_tool
-        def temperature(city: str) -> str:
-            """Return the temperature."""
-            with lumina.trace("thermometer"):
-                return "21"
-
-        client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0)
-        asked = getattr(agents, model)(model="gpt-4o-mini", openai_client=client)
-        return agents.Agent(name="weather", model=asked, tools=[temperature] if tools else [])
-
-    yield make
-    agents.set_trace_processors(list(processors))
-
-
-RUN = [
-    "  run task ok",
-    "    invoke_agent weather agent ok",
-    "      turn 1 task ok",
-    "        chat gpt-4o-mini llm ok",
-    "        execute_tool temperature tool ok",
-    "          thermometer None ok",
-    "      turn 2 task ok",
-    "        chat gpt-4o-mini llm ok",
-]
-
-
-@pytest.mark.parametrize("model", ["OpenAIResponsesModel", "OpenAIChatCompletionsModel"])
-def test_openai_agents(
-    server: ModelServer, recorded: Recorded, weather: Callable[..., Any], model: str
-) -> None:
-    """Workflow, run, agent, turn, call and tool, where they ran; what follows is not below them."""
-    import agents
-
-    async def main() -> None:
-        with lumina.trace("mine"):
-            result = await agents.Runner.run(weather(model), "How warm is it in Bonn?")
-            assert "21" in result.final_output
-            with lumina.trace("after"):
-                pass
-
-    asyncio.run(main())
-    workflow = ["Agent workflow task ok", *RUN]
-    assert tree(recorded) == [
-        "mine None ok", *(f"  {line}" for line in workflow), "  after None ok",
-    ]  # fmt: skip
-    assert len(server.requests) == 2
-    for call in calls(recorded):
-        assert call.attributes["gen_ai.usage.input_tokens"] == INPUT
-        assert call.attributes["gen_ai.provider.name"] == "openai"
-    tool = recorded.one("execute_tool temperature")
-    assert tool.attributes["gen_ai.tool.call.arguments"] == '{"city": "Bonn"}'
-    assert tool.attributes["gen_ai.tool.call.result"] == "21"
-
-
-def test_openai_agents_two_runs_of_a_workflow(
-    recorded: Recorded, weather: Callable[..., Any]
-) -> None:
-    import agents
-
-    async def main() -> None:
-        with agents.trace("flow", group_id="conversation 7"):
-            await agents.Runner.run(weather(), "How warm is it in Bonn?")
-            await agents.Runner.run(weather(), "And now?")
-
-    asyncio.run(main())
-    assert tree(recorded) == ["flow task ok", *RUN, *RUN]
-    assert recorded.one("flow").attributes["gen_ai.conversation.id"] == "conversation 7"
-
-
-@pytest.mark.parametrize("model", ["OpenAIResponsesModel", "OpenAIChatCompletionsModel"])
-def test_openai_agents_streamed(
-    recorded: Recorded, weather: Callable[..., Any], model: str
-) -> None:
-    import agents
-
-    async def main() -> None:
-        run = agents.Runner.run_streamed(weather(model, tools=False), "q")
-        assert [event async for event in run.stream_events()]
-
-    asyncio.run(main())
-    assert [line.strip() for line in tree(recorded)][-2:] == [
-        "turn 1 task ok", "chat gpt-4o-mini llm ok",
-    ]  # fmt: skip
-    assert streamed(recorded) == "Hello!"
-
-
-def test_openai_agents_error(recorded: Recorded, weather: Callable[..., Any]) -> None:
-    import agents
-    import openai
-
-    with pytest.raises(openai.APIConnectionError):
-        asyncio.run(agents.Runner.run(weather(url="http://127.0.0.1:1"), "q"))
-    (call,) = calls(recorded)
-    assert call.state == "error"
-    assert recorded.one("invoke_agent weather").state == "error"
-
-
-@pytest.mark.usefixtures("weather")
-def test_what_openai_agents_sends_of_itself_is_not_of_the_program(
-    server: ModelServer, recorded: Recorded
-) -> None:
-    import agents
-    from agents.tracing.processors import BackendSpanExporter
-
-    exporter = BackendSpanExporter(api_key="k", endpoint=f"{server.url}/traces")
-    with agents.trace("flow") as flow:
-        pass
-    exporter.export([flow])
-    exporter.close()
-    assert [path for path, _, _ in server.requests] == ["/traces"]
-    assert tree(recorded) == ["flow task ok"]
+    assert recorded.streamed() == "Hello!"
 
 
 def test_pydantic_ai(server: ModelServer, recorded: Recorded) -> None:
@@ -306,7 +168,7 @@ def test_pydantic_ai(server: ModelServer, recorded: Recorded) -> None:
             return "21"
 
     assert "21" in asyncio.run(agent.run("How warm is it in Bonn?")).output
-    lines = tree(recorded)
+    lines = recorded.lines()
     assert len(calls(recorded)) == len(server.requests) == 2, lines
     assert sum(not line.startswith(" ") for line in lines) == 1, lines
     assert any(line.strip().startswith("thermometer") for line in lines)
@@ -329,10 +191,10 @@ def test_pydantic_ai_over_a_client_that_traces_itself(
         AnthropicModel("claude-sonnet-4-5", provider=provider), name="weather"
     )
     agent.run_sync("q")
-    assert tree(recorded) == ["invoke_agent weather agent ok", "  chat claude-sonnet-4-5 llm ok"]
+    assert recorded.lines() == ["invoke_agent weather agent ok", "  chat claude-sonnet-4-5 llm ok"]
     (call,) = calls(recorded)
     assert call.attributes["gen_ai.usage.input_tokens"] == INPUT
-    assert streamed(recorded) == "Hello!"  # which is how it asks when no timeout would fit
+    assert recorded.streamed() == "Hello!"  # which is how it asks when no timeout would fit
 
 
 def test_pydantic_ai_streamed(server: ModelServer, recorded: Recorded) -> None:
@@ -348,8 +210,8 @@ def test_pydantic_ai_streamed(server: ModelServer, recorded: Recorded) -> None:
             assert [text async for text in run.stream_text()][-1] == "Hello!"
 
     asyncio.run(main())
-    assert tree(recorded) == ["invoke_agent weather agent ok", "  chat gpt-4o-mini llm ok"]
-    assert streamed(recorded) == "Hello!"
+    assert recorded.lines() == ["invoke_agent weather agent ok", "  chat gpt-4o-mini llm ok"]
+    assert recorded.streamed() == "Hello!"
     assert calls(recorded)[0].attributes["gen_ai.usage.input_tokens"] == INPUT
 
 
@@ -403,7 +265,7 @@ def test_llama_index_query(server: ModelServer, recorded: Recorded) -> None:
         top = span
         while top.parent is not None:
             top = top.parent
-        assert top is query, tree(recorded)
+        assert top is query, recorded.lines()
     kinds = {span.name: span.kind for span in below}
     assert kinds["VectorIndexRetriever.retrieve"] == "retrieval"
     assert kinds["MockEmbedding.get_query_embedding"] == "embedding"
@@ -419,7 +281,7 @@ def test_llama_index_streamed(server: ModelServer, recorded: Recorded) -> None:
     assert "".join(piece.delta for piece in pieces) == "Hello!"
     (call,) = calls(recorded)
     assert (call.name, call.state) == ("chat gpt-4o-mini", "ok")
-    assert streamed(recorded) == "Hello!"
+    assert recorded.streamed() == "Hello!"
     assert call.attributes["gen_ai.usage.input_tokens"] == INPUT
     assert len(server.requests) == 1
 
@@ -449,7 +311,7 @@ def test_litellm(server: ModelServer, recorded: Recorded) -> None:
         == "Hello!"
     )
     asyncio.run(litellm.acompletion(**asked))
-    assert tree(recorded) == ["chat gpt-4o-mini llm ok"] * 3
+    assert recorded.lines() == ["chat gpt-4o-mini llm ok"] * 3
     assert calls(recorded)[0].attributes["gen_ai.usage.input_tokens"] == 5
     assert "k" not in str([c.attributes for c in calls(recorded)]).split("'")
 
@@ -471,8 +333,8 @@ def test_litellm_async_and_embeddings(server: ModelServer, recorded: Recorded) -
     litellm.embedding("openai/text-embedding-3-small", ["q"], **where)
     asyncio.run(main())
     embedding = "embeddings text-embedding-3-small embedding ok"
-    assert tree(recorded) == [embedding, "chat gpt-4o-mini llm ok", embedding]
-    assert streamed(recorded) == "Hello!"
+    assert recorded.lines() == [embedding, "chat gpt-4o-mini llm ok", embedding]
+    assert recorded.streamed() == "Hello!"
     usage = [span.attributes["gen_ai.usage.input_tokens"] for span in recorded.spans()]
     assert usage == [3, INPUT, 3]
 
@@ -498,11 +360,11 @@ def test_langchain_over_responses_and_embeddings(server: ModelServer, recorded: 
         model="text-embedding-3-small", check_embedding_ctx_length=False, **where
     )
     vectors.embed_query("q")
-    assert tree(recorded) == [
+    assert recorded.lines() == [
         "chat gpt-4o-mini llm ok", "chat gpt-4o-mini llm ok",
         "embeddings text-embedding-3-small embedding ok",
     ]  # fmt: skip
-    assert streamed(recorded) == "Hello!"
+    assert recorded.streamed() == "Hello!"
     usage = [span.attributes["gen_ai.usage.input_tokens"] for span in recorded.spans()]
     assert usage == [INPUT, INPUT, 3]
 
@@ -521,7 +383,7 @@ def test_langchain_retriever_and_hidden_runs(recorded: Recorded) -> None:
     hidden = RunnableLambda(lambda q: Shelf().invoke(q)).with_config(tags=["langsmith:hidden"])
     with lumina.trace("mine"):
         hidden.invoke("How warm?")
-    assert tree(recorded) == ["mine None ok", "  Shelf retrieval ok"]
+    assert recorded.lines() == ["mine None ok", "  Shelf retrieval ok"]
     assert recorded.one("Shelf").attributes == {
         "gen_ai.retrieval.query.text": "How warm?",
         "lumina.retrieval.documents": 1,

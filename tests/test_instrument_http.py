@@ -35,13 +35,7 @@ def client_of(library: str, **options: Any) -> Any:
 
 
 def shown(recorded: Recorded, server: ModelServer) -> list[str]:
-    recorded.poll()
-    where = server.url.removeprefix("http://")
-    return [
-        f"{'  ' * depth}{node.name} {node.kind} {node.state}".replace(where, "HOST")
-        for trace in recorded.subscription.traces.values()
-        for depth, node in trace.walk()
-    ]
+    return [line.replace(server.url.removeprefix("http://"), "HOST") for line in recorded.lines()]
 
 
 def went_on_from(server: ModelServer) -> list[str]:

@@ -10,7 +10,6 @@ from support.model_server import INPUT, OUTPUT, ModelServer, model_answer, model
 from support.recorded import Recorded
 
 import lumina_stream as lumina
-from lumina_stream.model.events import TextStreamed
 
 ASKED: Any = {"model": "mistral-small-latest", "messages": [{"role": "user", "content": "q"}]}
 CHAT = "chat mistral-small-latest llm ok"
@@ -58,13 +57,9 @@ def client_of(url: str, traced: str, **options: Any) -> Any:
     return client
 
 
-def shown(recorded: Recorded) -> list[str]:
-    return [f"{span.name} {span.kind} {span.state}" for span in recorded.spans()]
-
-
 def check(recorded: Recorded, traced: str, *texts: str) -> None:
     """Each call once, with request, answer and tokens, on the right span."""
-    assert shown(recorded) == [CHAT] * len(texts)
+    assert recorded.lines() == [CHAT] * len(texts)
     for span, text in zip(recorded.spans(), texts, strict=True):
         said = span.attributes
         assert said["gen_ai.output.messages"][0]["parts"][0]["content"] == text
@@ -83,8 +78,7 @@ def test_chat(server: ModelServer, recorded: Recorded, traced: str) -> None:
         with client.chat.stream(**ASKED) as events:
             assert len(list(events)) == 4
     check(recorded, traced, "It is 21 degrees.", "Hello!")
-    streamed = [e for e in recorded.poll() if isinstance(e, TextStreamed)]
-    assert "".join(e.text for e in streamed) == "Hello!"
+    assert recorded.streamed() == "Hello!"
     assert "gen_ai.response.time_to_first_chunk" in recorded.spans()[1].attributes
 
 
@@ -112,7 +106,7 @@ def test_it_is_a_call_from_its_start(server: ModelServer, recorded: Recorded, tr
 def test_embeddings(server: ModelServer, recorded: Recorded, traced: str) -> None:
     with client_of(server.url, traced) as client:
         client.embeddings.create(model="mistral-embed", inputs="q")
-    assert shown(recorded) == ["embeddings mistral-embed embedding ok"]
+    assert recorded.lines() == ["embeddings mistral-embed embedding ok"]
     assert recorded.spans()[0].attributes["gen_ai.usage.input_tokens"] == 3
 
 
@@ -120,7 +114,7 @@ def test_a_block_of_the_programs_own(server: ModelServer, recorded: Recorded, tr
     """The call is the block's span; what the library says of it by itself would be the same call again."""
     with client_of(server.url, traced) as client, lumina.trace_llm("synthesis") as call:
         call.record(client.chat.complete(**ASKED))
-    assert shown(recorded) == ["synthesis llm ok"]
+    assert recorded.lines() == ["synthesis llm ok"]
     assert recorded.one("synthesis").attributes["gen_ai.usage.input_tokens"] == INPUT
 
 
@@ -128,14 +122,14 @@ def test_nobody_there(recorded: Recorded, traced: str) -> None:
     httpx = pytest.importorskip("httpx2")
     with client_of("http://127.0.0.1:1", traced) as client, pytest.raises(httpx.ConnectError):
         client.chat.complete(**ASKED)
-    assert shown(recorded) == ["chat mistral-small-latest llm error"]
+    assert recorded.lines() == ["chat mistral-small-latest llm error"]
 
 
 def test_a_call_that_is_never_sent(server: ModelServer, recorded: Recorded, traced: str) -> None:
     """It fails before the library would begin a span, and is seen all the same."""
     with client_of(server.url, traced) as client, pytest.raises(ValueError, match="model"):
         client.chat.complete(model=object(), messages=ASKED["messages"])
-    assert shown(recorded) == ["chat llm error"]
+    assert recorded.lines() == ["chat llm error"]
     assert server.requests == []
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lumina_stream.model.events import ErrorInfo, Event
+from lumina_stream.model.events import ErrorInfo, Event, TextStreamed
 from lumina_stream.model.node import SpanNode
 from lumina_stream.recording.recorder import Recorder
 from lumina_stream.recording.subscription import Subscription
@@ -36,6 +36,19 @@ class Recorded:
         """Return all spans, parents before children."""
         self.poll()
         return [node for tree in self.subscription.traces.values() for _, node in tree.walk()]
+
+    def lines(self) -> list[str]:
+        """Return name, kind and state of every span, indented below its parent."""
+        self.poll()
+        return [
+            f"{'  ' * depth}{node.name} {node.kind} {node.state}"
+            for tree in self.subscription.traces.values()
+            for depth, node in tree.walk()
+        ]
+
+    def streamed(self) -> str:
+        """Return all text that was streamed, in the order in which it came."""
+        return "".join(e.text for e in self.poll() if isinstance(e, TextStreamed))
 
     def shape(self) -> Shape:
         """Return name -> (name of the parent, state); fails if two spans share a name."""
