@@ -25,7 +25,8 @@ any_python() {
   }
 }
 
-# make_environment FOLDER PYTHON EXTRA [PINS]: install the checkout with an extra, once per change of its pins.
+# make_environment FOLDER PYTHON EXTRA [PINS [PIP'S OPTIONS]]: install the checkout with an extra, once per
+# change of its pins.
 make_environment() {
   local pins=${4:-constraints.txt} stamp have
   stamp=$(cat pyproject.toml "$pins" | cksum)
@@ -33,7 +34,7 @@ make_environment() {
   if [ "$have" != "$stamp $3" ] && [ "$have" != "$stamp $3,providers,browser" ]; then
     echo "setting up $1 (once) ..." >&2
     [ -x "$1/bin/python" ] || "$2" -m venv "$1"
-    "$1/bin/python" -m pip install --quiet --constraint "$pins" --editable ".[$3]" >&2
+    "$1/bin/python" -m pip install --quiet --constraint "$pins" "${@:5}" --editable ".[$3]" >&2
     echo "$stamp $3" >"$1/.stamp"
   fi
 }
