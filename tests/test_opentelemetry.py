@@ -25,12 +25,14 @@ pytest.importorskip("opentelemetry.sdk", reason="opentelemetry-sdk is not instal
 
 from opentelemetry import baggage, context, trace
 from opentelemetry.propagate import extract, inject
+from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider, sampling
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode, Tracer, TraceState
 
 from lumina_stream.instrument import opentelemetry as bridges
+from lumina_stream.instrument import opentelemetry_span
 from lumina_stream.instrument.opentelemetry import (
     LuminaSpanProcessor,
     OpenTelemetryBridge,
@@ -167,11 +169,12 @@ def test_each_later_call_streams(
 def test_the_span_stays_what_it_was(tracer: Tracer, provider: TracerProvider) -> None:
     """Its class's subclass, with the same name; other processors and exporters see the same span."""
     exporter = exported(provider)
-    bare = TracerProvider(shutdown_on_exit=False).get_tracer("x").start_span("call")
+    bare = plain_class()
     span = tracer.start_span("call")
-    assert isinstance(span, type(bare))
-    assert type(span).__name__ == type(bare).__name__
-    assert repr(span).partition("(")[0] == repr(bare).partition("(")[0]
+    assert isinstance(span, bare)
+    assert type(span) is not bare
+    assert type(span).__name__ == bare.__name__
+    assert repr(span).partition("(")[0] == bare.__name__
     assert type(tracer.start_span("other")) is type(span)
     span.set_attribute("k", 1)
     span.add_event("e")
@@ -216,10 +219,9 @@ def test_a_hook_that_the_sdk_lacks_costs_only_its_liveness(
     recorded: Recorded, tracer: Tracer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a version that works otherwise inside, the end still brings everything."""
-    from lumina_stream.instrument import opentelemetry_span
-
+    monkeypatch.setattr(sdk, "_Span", plain_class())
     monkeypatch.setattr(opentelemetry_span, "_STREAMING", {})
-    monkeypatch.setattr(opentelemetry_span, "_classes", {})
+    monkeypatch.setattr(opentelemetry_span, "_live", {})
     with tracer.start_as_current_span("call") as span:
         span.set_attribute("k", 1)
         span.add_event("e")
@@ -227,6 +229,69 @@ def test_a_hook_that_the_sdk_lacks_costs_only_its_liveness(
         assert recorded.types() == ["span_started"]
     node = recorded.one("other")
     assert (node.attributes["k"], node.event_list()[0].name, node.state) == (1, "e", "ok")
+
+
+def test_a_span_of_a_class_of_its_own_streams_too(
+    recorded: Recorded, tracer: Tracer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is made by the SDK as it was before we came, or by another library."""
+    monkeypatch.setattr(sdk, "_Span", type("Own", (plain_class(),), {}))
+    span = tracer.start_span("call")
+    assert type(span).__name__ == "Own"
+    span.set_attribute("k", 1)
+    assert recorded.types() == ["span_started", "attribute_set"]
+    span.end()
+    assert recorded.one("call").state == "ok"
+
+
+def test_a_span_is_born_with_the_class_that_it_keeps(provider: TracerProvider) -> None:
+    """Changing it later would slow down all that is done with the span."""
+    born: list[type] = []
+
+    class Watching(SpanProcessor):
+        def on_start(self, span: Any, parent_context: Any = None) -> None:
+            born.append(type(span))
+
+    watched = TracerProvider(shutdown_on_exit=False)
+    watched.add_span_processor(Watching())
+    watched.add_span_processor(LuminaSpanProcessor())
+    assert type(watched.get_tracer("x").start_span("call")) is born[0]
+
+
+def test_a_span_of_a_provider_without_us_is_as_ever(
+    recorded: Recorded, bridge: OpenTelemetryBridge
+) -> None:
+    """It is born with our class as well."""
+    elsewhere = TracerProvider(shutdown_on_exit=False).get_tracer("x")
+    with elsewhere.start_as_current_span("call", attributes={"a": 1}) as span:
+        span.set_attribute("k", 1)
+        span.set_attributes({"l": 2})
+        span.add_event("e")
+        span.update_name("other")
+        span.add_link(span.get_span_context())
+    assert isinstance(span, ReadableSpan)
+    assert span.attributes == {"a": 1, "k": 1, "l": 2}
+    assert (span.name, len(span.events), len(span.links)) == ("other", 1, 1)
+    assert recorded.types() == []
+
+
+def test_the_sdk_gets_its_class_back_with_the_last_processor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(opentelemetry_span, "_births", 0)
+    monkeypatch.setattr(sdk, "_Span", plain_class())
+    one, other = LuminaSpanProcessor(), LuminaSpanProcessor()
+    one.shutdown()
+    one.shutdown()
+    assert sdk._Span is not plain_class()
+    other.shutdown()
+    assert sdk._Span is plain_class()
+
+
+def plain_class() -> type:
+    """Return the SDK's own class of spans, whatever it is made to use now."""
+    ours = opentelemetry_span._live
+    return next(kind for kind in sdk._Span.__mro__ if ours.get(kind) is not kind)
 
 
 def test_what_the_sdk_refuses_is_not_recorded(recorded: Recorded, tracer: Tracer) -> None:

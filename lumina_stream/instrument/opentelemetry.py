@@ -20,7 +20,14 @@ from opentelemetry.sdk.trace import Span as SdkSpan
 from lumina_stream import runtime
 from lumina_stream.instrument import opentelemetry_bridge, overlap
 from lumina_stream.instrument.opentelemetry_context import LEFT_OUT, LuminaSpan, share
-from lumina_stream.instrument.opentelemetry_span import MIRROR, Mirror, go_live, mirror_of
+from lumina_stream.instrument.opentelemetry_span import (
+    MIRROR,
+    Mirror,
+    born_live,
+    go_live,
+    mirror_of,
+    new_mirror,
+)
 from lumina_stream.instrument.overlap import recorded_already
 from lumina_stream.recording.context import active, recorder_now
 from lumina_stream.recording.recorder import Recorder
@@ -41,6 +48,7 @@ class LuminaSpanProcessor(SpanProcessor):
 
     def __init__(self) -> None:
         self._closed = False
+        self._born_otherwise = born_live()
 
     def on_start(self, span: SdkSpan, parent_context: Context | None = None) -> None:
         """Record a start, and have the span's later calls stream."""
@@ -48,7 +56,7 @@ class LuminaSpanProcessor(SpanProcessor):
         if recorder is None or self._closed:
             return
         try:
-            if hasattr(span, MIRROR):  # a second processor of ours
+            if getattr(span, MIRROR, None) is not None:  # a second processor of ours
                 return
             context: Any = span._context  # pyright: ignore[reportPrivateUsage]
             if not context[3] & 1:  # a tuple: its properties cost a frame each; [3] are the flags
@@ -60,7 +68,7 @@ class LuminaSpanProcessor(SpanProcessor):
                 setattr(span, LEFT_OUT, True)
                 recorder.unsampled += span.parent is None
                 return
-            mirror = Mirror(context)
+            mirror = new_mirror(context)
             mirror.begin(recorder, span)
             go_live(span, mirror)
         except Exception as error:
@@ -88,6 +96,7 @@ class LuminaSpanProcessor(SpanProcessor):
     def shutdown(self) -> None:
         """Take no further spans; those that are open still end."""
         self._closed = True
+        self._born_otherwise()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Wait until everything recorded so far is stored; return whether it is."""
@@ -98,7 +107,7 @@ class LuminaSpanProcessor(SpanProcessor):
         recorder, context = active.recorder, span.get_span_context()
         if recorder is None or context is None or self._closed:
             return None
-        mirror = Mirror(context)
+        mirror = new_mirror(context)
         if not is_sampled(mirror.trace_id, recorder.sample_bound):
             return None
         mirror.begin(recorder, span)

@@ -153,6 +153,9 @@ class Elsewhere(RemoteParent):
     token: Token[Context]
 
 
+_ENTRIES = (Attached, Elsewhere)
+
+
 # --- our spans, seen by OpenTelemetry --------------------------------------------------------------
 
 
@@ -305,9 +308,9 @@ class SharedContext:
         if held is None:
             return base
         try:
-            known = cast("Known", held._otel)  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
+            known: Any = held._otel  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
             if known[0] is base and not held.ended:
-                return known[1]
+                return known[1]  # pyright: ignore[reportUnknownVariableType]
         except AttributeError:
             pass
         try:
@@ -323,7 +326,22 @@ class SharedContext:
             held = current.get()
             if held is not None and held.ended:
                 held = resting(held)
-            entry = _entry(given, held)
+            other: Any = given.get(_SPAN_KEY)
+            mirror: Mirror | None = getattr(other, MIRROR, None)
+            if (
+                mirror is not None
+                and not mirror.ended
+                and len(given) == 1
+                and (held is None or held.span_id != mirror.span_id)
+            ):  # the commonest
+                entry: Attached | Elsewhere | None = Attached(
+                    mirror.trace_id,
+                    mirror.span_id,
+                    mirror._remote,  # pyright: ignore[reportPrivateUsage]
+                )
+                entry._otel = (given, given, other)  # pyright: ignore[reportPrivateUsage]
+            else:
+                entry = _entry(given, other, held)
             if entry is not None:
                 entry.token = token
                 entry._previous = held  # pyright: ignore[reportPrivateUsage]
@@ -335,7 +353,13 @@ class SharedContext:
     def detach(self, token: Token[Context]) -> None:
         """Detach a context; where its span is current, the one around it becomes current again."""
         try:
-            _leave(token)
+            held = current.get()
+            if isinstance(held, _ENTRIES) and held.token is token:
+                around = held._previous  # pyright: ignore[reportPrivateUsage]
+                current.set(around if around is None else resting(around))
+                held._previous = None  # pyright: ignore[reportPrivateUsage]
+            else:
+                _leave(held, token)
         except Exception as error:
             _fault(error)
         self._detach(token)
@@ -373,7 +397,7 @@ def _merged(held: Span, base: Context) -> Context:
     other: trace.Span = LuminaSpan(span) if known is None else known[2]
     if base.get(_SPAN_KEY) is other:
         merged = base
-    elif isinstance(span, Attached | Elsewhere) and known is not None and not base:
+    elif isinstance(span, _ENTRIES) and known is not None and not base:
         merged = known[1]  # carried into another thread by our own means: all of its context is
     else:
         merged = Context({**base, _SPAN_KEY: other})
@@ -385,9 +409,8 @@ def _merged(held: Span, base: Context) -> Context:
     return merged
 
 
-def _entry(given: Context, held: Span | None) -> Attached | Elsewhere | None:
+def _entry(given: Context, other: Any, held: Span | None) -> Attached | Elsewhere | None:
     """Return what becomes current with a context, instead of `held`; None if nothing changes."""
-    other = given.get(_SPAN_KEY)
     if held is None:
         if other is None:
             return None
@@ -395,24 +418,17 @@ def _entry(given: Context, held: Span | None) -> Attached | Elsewhere | None:
         known = _known(held)
         if known is not None and known[2] is other:
             return None
-    mirror: Mirror | None = getattr(other, MIRROR, None)
-    if mirror is not None and not mirror.ended and len(given) == 1:  # the commonest
-        if held is not None and held.span_id == mirror.span_id:
-            return None
-        entry: Attached | Elsewhere = Attached(mirror.trace_id, mirror.span_id, mirror._remote)  # pyright: ignore[reportPrivateUsage]
-        entry._otel = (given, given, cast("trace.Span", other))  # pyright: ignore[reportPrivateUsage]
-        return entry
     said = other.get_span_context() if isinstance(other, trace.Span) else None
     if said is None or not said.is_valid:
         if held is None or held.trace_id == INVALID_TRACE_ID:
             return None
-        entry = Elsewhere(INVALID_TRACE_ID, INVALID_SPAN_ID)
+        entry: Attached | Elsewhere = Elsewhere(INVALID_TRACE_ID, INVALID_SPAN_ID)
         entry._otel = (given, given, trace.INVALID_SPAN)  # pyright: ignore[reportPrivateUsage]
         return entry
     span_id = format(said.span_id, "016x")
     if held is not None and (held.span_id == span_id or overlap.is_open(said.span_id)):
         return None
-    entry = _stand_in(cast("trace.Span", other), said, span_id, given)
+    entry = _stand_in(other, said, span_id, given)
     entry._otel = (given, given, other)  # pyright: ignore[reportPrivateUsage]
     return entry
 
@@ -445,25 +461,19 @@ LEFT_OUT = "_lumina_left_out"
 """Set on an OpenTelemetry span that our sample rate left out: what is below it is, too."""
 
 
-def _leave(token: Token[Context]) -> None:
-    held = entry = current.get()
+def _leave(held: Span | None, token: Token[Context]) -> None:
+    """Have what was attached with this token be nobody's parent once the spans inside it end."""
     for _ in range(_LOOKED_BACK):
-        if entry is None:
+        if held is None:
             return
-        if isinstance(entry, Attached | Elsewhere) and entry.token is token:
-            break
-        entry = entry._previous  # pyright: ignore[reportPrivateUsage]
-    else:
-        return
-    if entry is held:
-        current.set(resting(entry._previous))  # pyright: ignore[reportPrivateUsage]
-        entry._previous = None  # pyright: ignore[reportPrivateUsage]
-    else:  # spans inside it are open still: when they end, it is not what comes next
-        entry.ended = entry._passed = True  # pyright: ignore[reportPrivateUsage]
+        if isinstance(held, _ENTRIES) and held.token is token:
+            held.ended = held._passed = True  # pyright: ignore[reportPrivateUsage]
+            return
+        held = held._previous  # pyright: ignore[reportPrivateUsage]
 
 
 def _known(span: Span) -> Known | None:
-    return cast("Known | None", getattr(span, "_otel", None))
+    return getattr(span, "_otel", None)
 
 
 def _otel_context(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 from weakref import ref
 
+from opentelemetry.sdk import trace as sdk
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceState
 
 from lumina_stream.instrument.content import places, withheld
@@ -34,6 +35,11 @@ Reported: TypeAlias = Any
 
 _MOST_SCOPES = 1_000
 _NO_STATE = TraceState.get_default()
+_NOTHING: dict[str, Any] = {}
+_FROZEN = (tuple, dict)
+"""Of which types the SDK's containers are; no other value needs a change before it is recorded."""
+# Members of an enumeration, asked for by name, are slow.
+_UNSET, _OK, _INTERNAL = StatusCode.UNSET, StatusCode.OK, SpanKind.INTERNAL
 
 _open: dict[int, ref[Mirror]] = {}
 """Mirrors of the spans that have not ended, by span id: their OpenTelemetry span holds them."""
@@ -50,47 +56,46 @@ class Mirror(Span):
 
     __slots__ = ("_event_count", "_first_name", "_link_count", "_number", "_raised", "_sent")
 
-    def __init__(self, context: SpanContext) -> None:
-        # A tuple of both ids first: its properties cost a frame each.
-        super().__init__(f"{context[0]:032x}", f"{context[1]:016x}")
-        self._number = context[1]
-        self._sent: dict[str, Any] = {}
-        """The values that were streamed, by key: the very objects that the SDK's span holds."""
-        self._event_count = 0
-        self._link_count = 0
-        self._first_name = ""
-        self._raised = 0
-        """The exception that was being handled when the span began: it is not the span's own."""
+    _sent: dict[str, Any]
+    """The values that were streamed, by key: the very objects that the SDK's span holds."""
+    _raised: int
+    """The exception that was being handled when the span began: it is not the span's own."""
 
     def begin(self, recorder: Recorder, span: Reported) -> None:
         """Record the start, with what the span has by now."""
-        sent = self._sent = _attributes(span).copy()
-        around, kind, attributes = ambient.get(), None, _beside(span)
+        context: SpanContext = span._context
+        self._number = context[1]  # a tuple: its properties cost a frame each
+        attributes, kind = _beside(span), None
+        sent = self._sent = _plain_of(span._attributes).copy()
+        around = ambient.get()
         if sent or around:
             attributes = {**(around or {}), **sent, **attributes}
             for key, value in sent.items():
-                if type(value) is tuple or type(value) is dict:
+                if type(value) in _FROZEN:
                     attributes[key] = _plain(value)
             kind = names.kind_of(attributes)
         if not recorder.capture_content:
             attributes = withheld(attributes)
+        links: tuple[Any, ...] = ()
+        self._event_count = 0
         self._link_count = _length(span._links)
-        links: tuple[Any, ...] = tuple(span._links) if self._link_count else ()
-        parent: SpanContext | None = span._parent
+        if self._link_count:
+            links = recorder.links(_links(tuple(span._links)))
         self._first_name = span._name
         self._raised = id(sys.exception())
+        parent: SpanContext | None = span._parent
         admitted, self._keys = recorder.span_started(
             self.trace_id,
             self.span_id,
             self._first_name,
-            None if parent is None else f"{parent[1]:016x}",
+            None if parent is None else parent[1].to_bytes(8, "big").hex(),
             kind,
             attributes,
-            recorder.links(_links(links)) if links else (),
+            links,
             parent is not None and parent[2],
             span._start_time or 0,
         )
-        state: TraceState = span._context[4]
+        state: TraceState = context[4]
         if state is not _NO_STATE and state:
             self._remote = Carried(self.trace_id, self.span_id, True, state.to_header())
         self._recorder = recorder
@@ -99,13 +104,14 @@ class Mirror(Span):
 
     def attribute_changed(self, span: Reported, key: str) -> None:
         """Stream the attribute of this key, if the span holds it and it was not sent."""
-        value = span._attributes[key]
+        held = span._attributes
+        value = getattr(held, "_dict", held)[key]
         recorder, sent = self._recorder, self._sent
         if recorder is None or (key in sent and sent[key] is value):
             return
         sent[key] = value
         if recorder.capture_content:
-            self.set_attribute(key, _plain(value))
+            self.set_attribute(key, _plain(value) if type(value) in _FROZEN else value)
         else:
             self._send(recorder, {key: value})
 
@@ -114,7 +120,7 @@ class Mirror(Span):
         recorder = self._recorder
         if recorder is None:
             return
-        held, sent = span._attributes, self._sent
+        held, sent = _plain_of(span._attributes), self._sent
         changed: dict[str, Any] = {}
         for key in keys:
             try:
@@ -123,7 +129,8 @@ class Mirror(Span):
                 continue
             if key not in sent or sent[key] is not value:
                 sent[key] = changed[key] = value
-        self._send(recorder, changed)
+        if changed:
+            self._send(recorder, changed)
 
     def event_came(self, event: Any) -> None:
         """Stream an event as the SDK made it."""
@@ -134,13 +141,10 @@ class Mirror(Span):
         if self._refused:
             recorder.refused("event_added", self.trace_id)
             return
-        said: Mapping[str, Any] = event.attributes or {}
-        attributes = {key: _plain(value) for key, value in said.items()}
+        name, attributes = event.name, _thawed(_plain_of(event.attributes))
         if not recorder.capture_content:
-            attributes = withheld(attributes, event.name)
-        recorder.event_added(
-            self.trace_id, self.span_id, event.name, attributes, event.timestamp or 0
-        )
+            attributes = withheld(attributes, name)
+        recorder.event_added(self.trace_id, self.span_id, name, attributes, event.timestamp or 0)
 
     def links_came(self, links: Iterable[Any]) -> None:
         """Stream further links."""
@@ -164,23 +168,27 @@ class Mirror(Span):
         if recorder is None or self.ended:
             return
         _open.pop(self._number, None)
-        if not self._refused:
-            try:
-                self._catch_up(recorder, span)
-            except Exception as fault:
-                recorder.fault(fault)
         status: Status = "ok"
         error: ErrorInfo | None = None
         name: str | None = None
         try:
-            status, error = self._outcome(recorder, span)
-            name = span._name if span._name != self._first_name else None
+            code = span._status.status_code
+            if not self._refused:
+                try:
+                    self._catch_up(recorder, span, code)
+                except Exception as fault:
+                    recorder.fault(fault)
+            raised = sys.exception() if code is _UNSET else None
+            if code is not _UNSET or raised is not None or self._status is not None:
+                status, error = self._outcome(recorder, span, code, raised)
+            if span._name != self._first_name:
+                name = span._name
         except Exception as fault:
             recorder.fault(fault)
         self.ended = True
         self._recorder = None
         self._keys = None
-        self._sent = {}
+        self._sent = _NOTHING
         if self._refused:
             recorder.refused("span_ended", self.trace_id)
             return
@@ -199,23 +207,21 @@ class Mirror(Span):
     # --- inside ----------------------------------------------------------------------------------
 
     def _send(self, recorder: Recorder, changed: dict[str, Any]) -> None:
-        if not changed:
-            return
         if not recorder.capture_content:
             changed = withheld(changed)
         if len(changed) == 1:
             ((key, value),) = changed.items()
             self.set_attribute(key, _plain(value))
         else:
-            self.set_attributes({key: _plain(value) for key, value in changed.items()})
+            self.set_attributes(_thawed(changed))
 
-    def _catch_up(self, recorder: Recorder, span: Reported) -> None:
+    def _catch_up(self, recorder: Recorder, span: Reported, code: StatusCode) -> None:
         held, events, links = span._attributes, span._events, span._links
         # None of the three says that it dropped anything when it is a plain container.
         lost = getattr(held, "dropped", 0)
         lost_events, lost_links = getattr(events, "dropped", 0), getattr(links, "dropped", 0)
-        now, sent = _attributes(span), self._sent
-        said = span._status.status_code is StatusCode.OK
+        now, sent = _plain_of(held), self._sent
+        said = code is _OK
         if said or lost or lost_events or lost_links or now != sent:
             changed = {
                 key: value
@@ -231,7 +237,8 @@ class Mirror(Span):
             ):
                 if count:
                     changed[name] = count
-            self._send(recorder, changed)
+            if changed:
+                self._send(recorder, changed)
         missed = _length(events) + lost_events - self._event_count
         if missed > 0:  # whoever added them went round the calls; they came last, as a rule
             for event in tuple(events)[-missed:]:
@@ -240,11 +247,11 @@ class Mirror(Span):
         if missed > 0:
             self.links_came(tuple(links)[-missed:])
 
-    def _outcome(self, recorder: Recorder, span: Reported) -> tuple[Status, ErrorInfo | None]:
-        code, description = span._status.status_code, span._status.description
+    def _outcome(
+        self, recorder: Recorder, span: Reported, code: StatusCode, raised: BaseException | None
+    ) -> tuple[Status, ErrorInfo | None]:
         said = self._status if self._status == "cancelled" else None  # said to our side of the span
-        if code is StatusCode.UNSET and said is None:
-            raised = sys.exception()
+        if code is _UNSET and said is None:
             if raised is None or id(raised) == self._raised or isinstance(raised, Exception):
                 return "ok", None
             # OpenTelemetry says nothing of a cancelled task: it asks about `Exception` alone.
@@ -255,7 +262,8 @@ class Mirror(Span):
             if event.name == names.EXCEPTION:
                 exception = event.attributes
                 break
-        status, error = names.ending_of(code.value, description or "", exception, said)
+        description = span._status.description or ""
+        status, error = names.ending_of(code.value, description, exception, said)
         if error is not None and recorder.capture_content:
             error = recorder.error_said(error.type, error.message, error.stacktrace)
         elif error is not None:
@@ -263,15 +271,29 @@ class Mirror(Span):
         return status, error
 
 
+def new_mirror(context: SpanContext) -> Mirror:
+    """Return a mirror for the span of these ids; it has not begun."""
+    # The quickest of several ways to write a number with its leading zeros.
+    return Mirror(context[0].to_bytes(16, "big").hex(), context[1].to_bytes(8, "big").hex())
+
+
 def _length(held: Any) -> int:
     """Return the length of the SDK's bounded list, without the frame that it takes to ask it."""
     return len(getattr(held, "_dq", held))
 
 
-def _attributes(span: Reported) -> dict[str, Any]:
-    """Return a span's attributes: the SDK's own dictionary, which is quick to copy and compare, if it is there."""
-    held: Any = getattr(span._attributes, "_dict", None)
-    return held if type_of(held) is dict else dict(span._attributes or {})
+def _plain_of(attributes: Any) -> dict[str, Any]:
+    """Return attributes as a dictionary: the SDK's own, quick to copy and compare, if it is there."""
+    held: Any = getattr(attributes, "_dict", None)
+    return held if type_of(held) is dict else dict(attributes or {})
+
+
+def _thawed(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Return attributes with lists for the SDK's frozen sequences; the same object if it has none."""
+    for value in attributes.values():
+        if type(value) in _FROZEN:
+            return {key: _plain(value) for key, value in attributes.items()}
+    return attributes
 
 
 _scopes: dict[int, tuple[Any, dict[str, Any]]] = {}
@@ -292,7 +314,7 @@ def _beside(span: Reported) -> dict[str, Any]:
         known = _scopes[id(scope)] = (scope, {k: v for k, v in said.items() if v})
     beside = known[1]
     kind, state = span._kind, span._context[4]
-    if kind is not SpanKind.INTERNAL:
+    if kind is not _INTERNAL:
         beside = {**beside, names.SPAN_KIND: kind.name.lower()}
     if state is not _NO_STATE and state:
         beside = {**beside, names.TRACE_STATE: state.to_header()}
@@ -325,22 +347,55 @@ def _plain(value: Any) -> Any:
 # --- the span's class -----------------------------------------------------------------------------
 
 
-_classes: dict[type, type] = {}
+_live: dict[type, type] = {}
+"""By its class, the class that a span gets; those classes themselves are in it as well."""
+_births = 0
+"""How many want the SDK's spans to be born with their live class."""
 
 
 def go_live(span: Any, mirror: Mirror) -> None:
     """Let the calls on a span stream to its mirror. It stays an instance of its class."""
     span._lumina_mirror = mirror  # not by `__dict__`: asked for, it makes every later access slower
     kind = type_of(span)
-    live = _classes.get(kind)
-    if live is None:
-        live = _classes[kind] = _live_class(kind)
-    span.__class__ = live
+    live = _live_class(kind)
+    if live is not kind:
+        span.__class__ = live
+
+
+def born_live() -> Callable[[], None]:
+    """Have the SDK make its spans of the live class at once, and return what ends that.
+
+    A span that changes its class when it is there already is slower in all that is done with it
+    afterwards: its attributes move out of the object. It still works so where the SDK has no such
+    name, and for spans of other classes.
+    """
+    global _births
+    _births += 1
+    kind: Any = getattr(sdk, "_Span", None)
+    if isinstance(kind, type):
+        sdk._Span = _live_class(kind)  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+    wanted = True
+
+    def undo() -> None:
+        global _births
+        nonlocal wanted
+        if wanted:
+            wanted = False
+            _births -= 1
+            live: Any = getattr(sdk, "_Span", None)
+            if not _births and _live.get(live) is live:
+                sdk._Span = live.__base__  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+
+    return undo
 
 
 def _live_class(kind: Any) -> type:
     """Return a subclass whose calls stream. Calls that this version of the SDK lacks are left out."""
+    made = _live.get(kind)
+    if made is not None:
+        return made
     namespace: dict[str, Any] = {
+        MIRROR: None,
         "__slots__": (),
         "__doc__": kind.__doc__,
         "__module__": kind.__module__,
@@ -350,14 +405,16 @@ def _live_class(kind: Any) -> type:
         base = getattr(kind, name, None)
         if base is not None:
             namespace[name] = make(base)
-    return type(kind)(kind.__name__, (kind,), namespace)
+    made = _live[kind] = type(kind)(kind.__name__, (kind,), namespace)
+    _live[made] = made
+    return made
 
 
 def _set_attribute(base: Callable[..., None]) -> Callable[..., None]:
     def set_attribute(self: Any, key: str, value: Any) -> None:
         base(self, key, value)
-        mirror: Mirror = self._lumina_mirror
-        if not mirror.ended:
+        mirror: Mirror | None = self._lumina_mirror
+        if mirror is not None and not mirror.ended:
             try:
                 mirror.attribute_changed(self, key)
             except (KeyError, TypeError):  # the SDK would not have it
@@ -371,9 +428,12 @@ def _set_attribute(base: Callable[..., None]) -> Callable[..., None]:
 def _set_attributes(base: Callable[..., None]) -> Callable[..., None]:
     def set_attributes(self: Any, attributes: Mapping[str, Any]) -> None:
         base(self, attributes)
-        mirror: Mirror = self._lumina_mirror
-        if not mirror.ended:
-            _safely(mirror, mirror.attributes_changed, self, attributes)
+        mirror: Mirror | None = self._lumina_mirror
+        if mirror is not None and not mirror.ended:
+            try:
+                mirror.attributes_changed(self, attributes)
+            except Exception as error:
+                _fault(mirror, error)
 
     return set_attributes
 
@@ -382,9 +442,12 @@ def _add_event(base: Callable[..., None]) -> Callable[..., None]:
     # `add_event` and `record_exception` both arrive here, with the event as the SDK keeps it.
     def _add_event(self: Any, event: Any) -> None:
         base(self, event)
-        mirror: Mirror = self._lumina_mirror
-        if not mirror.ended:
-            _safely(mirror, mirror.event_came, event)
+        mirror: Mirror | None = self._lumina_mirror
+        if mirror is not None and not mirror.ended:
+            try:
+                mirror.event_came(event)
+            except Exception as error:
+                _fault(mirror, error)
 
     return _add_event
 
@@ -392,9 +455,12 @@ def _add_event(base: Callable[..., None]) -> Callable[..., None]:
 def _add_link(base: Callable[..., None]) -> Callable[..., None]:
     def _add_link(self: Any, link: Any) -> None:
         base(self, link)
-        mirror: Mirror = self._lumina_mirror
-        if not mirror.ended:
-            _safely(mirror, mirror.link_came, link)
+        mirror: Mirror | None = self._lumina_mirror
+        if mirror is not None and not mirror.ended:
+            try:
+                mirror.link_came(link)
+            except Exception as error:
+                _fault(mirror, error)
 
     return _add_link
 
@@ -402,8 +468,8 @@ def _add_link(base: Callable[..., None]) -> Callable[..., None]:
 def _update_name(base: Callable[..., None]) -> Callable[..., None]:
     def update_name(self: Any, name: str) -> None:
         base(self, name)
-        mirror: Mirror = self._lumina_mirror
-        if not mirror.ended:
+        mirror: Mirror | None = self._lumina_mirror
+        if mirror is not None and not mirror.ended:
             mirror.update_name(self._name)
 
     return update_name
@@ -412,17 +478,12 @@ def _update_name(base: Callable[..., None]) -> Callable[..., None]:
 def _readable_span(base: Callable[..., Any]) -> Callable[..., Any]:
     def _readable_span(self: Any) -> Any:
         readable = base(self)
-        readable._lumina_mirror = self._lumina_mirror
+        mirror: Mirror | None = self._lumina_mirror
+        if mirror is not None:
+            readable._lumina_mirror = mirror
         return readable
 
     return _readable_span
-
-
-def _safely(mirror: Mirror, call: Callable[..., None], *args: Any) -> None:
-    try:
-        call(*args)
-    except Exception as error:
-        _fault(mirror, error)
 
 
 def _fault(mirror: Mirror, error: Exception) -> None:
