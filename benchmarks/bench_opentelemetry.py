@@ -1,15 +1,21 @@
-"""What the bridge costs a span, beside what OpenTelemetry's SDK itself costs; best of several runs.
+"""What does the bridge cost a span, beside what OpenTelemetry's SDK itself costs it?
 
-Interpreter times vary by a quarter between runs: compare within one run.
+Three ways to run the same work take turns within each round, each in a process of its own, because
+the interpreter specialises code for the classes that it meets: the SDK alone, with our processor, and
+with the processor and the shared current span. A ratio is of one round, so that a busy moment of the
+machine meets both its sides.
 """
 
 from __future__ import annotations
 
 import gc
+import multiprocessing
+import statistics
 import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from multiprocessing.connection import Connection
 
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Tracer
@@ -17,7 +23,7 @@ from opentelemetry.trace import Tracer
 import lumina_stream as lumina
 from lumina_stream.instrument.opentelemetry import LuminaSpanProcessor, instrument_opentelemetry
 
-ROUNDS, SPANS = 9, 2_000
+ROUNDS, SPANS = 41, 400
 
 
 def one_attribute(tracer: Tracer) -> None:
@@ -41,38 +47,63 @@ def nested(tracer: Tracer) -> None:
         pass
 
 
+WORK = (one_attribute, typical, nested)
+
+
 def once_us(work: Callable[[Tracer], None], tracer: Tracer) -> float:
     """Return the microseconds of processor time that one call takes."""
-    gc.collect()
-    before = time.thread_time()
+    gc.collect(0)
+    before = time.thread_time_ns()
     for _ in range(SPANS):
         work(tracer)
-    return (time.thread_time() - before) / SPANS * 1e6
+    return (time.thread_time_ns() - before) / SPANS / 1e3
+
+
+def serve(way: str, asked: Connection) -> None:
+    """Measure what is asked for, by its number in `WORK`, until None is."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    if way != "SDK alone":
+        lumina.init(service_name="bench", export=False)
+        provider.add_span_processor(LuminaSpanProcessor())
+        if way == "+ context":
+            instrument_opentelemetry(TracerProvider(shutdown_on_exit=False))
+    tracer = provider.get_tracer("bench")
+    while (number := asked.recv()) is not None:
+        asked.send(once_us(WORK[number], tracer))
 
 
 def main() -> None:
     """Print a table."""
     print(f"Python {sys.version.split()[0]}, opentelemetry-sdk {version('opentelemetry-sdk')}")
-    bare = TracerProvider(shutdown_on_exit=False).get_tracer("bench")
-    streaming = TracerProvider(shutdown_on_exit=False)
-    streaming.add_span_processor(LuminaSpanProcessor())
-    live = streaming.get_tracer("bench")
-    print(f"{'us a call':16}{'SDK alone':>12}{'+ processor':>14}{'+ context':>12}{'added':>9}")
-    for work in (one_attribute, typical, nested):
-        best = [float("inf")] * 3
-        for _ in range(
-            ROUNDS
-        ):  # side by side, so that a busy moment of the machine meets all three
-            lumina.init(service_name="bench", export=False, enabled=False)
-            best[0] = min(best[0], once_us(work, bare))
-            lumina.init(service_name="bench", export=False, enabled=True)
-            best[1] = min(best[1], once_us(work, live))
-            bridge = instrument_opentelemetry(TracerProvider(shutdown_on_exit=False))
-            best[2] = min(best[2], once_us(work, live))
-            bridge.remove()
-        sdk, processor, both = best
-        added = (both - sdk) / sdk
-        print(f"{work.__name__:16}{sdk:12.1f}{processor:14.1f}{both:12.1f}{added:9.0%}")
+    print(
+        f"{ROUNDS} rounds of {SPANS}; medians, us of processor time a call; added: to the SDK's own"
+    )
+    ways = ("SDK alone", "+ processor", "+ context")
+    print(f"{'':16}{ways[0]:>11}{ways[1]:>13}{ways[2]:>11}{'added':>8}{'quartiles':>16}")
+    spawning = multiprocessing.get_context("spawn")
+    pipes: list[Connection] = []
+    for way in ways:
+        ours, theirs = spawning.Pipe()
+        spawning.Process(target=serve, args=(way, theirs), daemon=True).start()
+        pipes.append(ours)
+    for number, work in enumerate(WORK):
+        rounds: list[list[float]] = []
+        for _ in range(ROUNDS + 2):
+            figures: list[float] = []
+            for pipe in pipes:
+                pipe.send(number)
+                figures.append(pipe.recv())
+            rounds.append(figures)
+        sdk, processor, both = zip(*rounds[2:], strict=True)
+        added = [(ours - theirs) / theirs for ours, theirs in zip(both, sdk, strict=True)]
+        quarters = statistics.quantiles(added, n=4)
+        print(
+            f"{work.__name__:16}{statistics.median(sdk):11.1f}{statistics.median(processor):13.1f}"
+            f"{statistics.median(both):11.1f}{statistics.median(added):8.0%}"
+            f"{quarters[0]:10.0%}..{quarters[2]:.0%}"
+        )
+    for pipe in pipes:
+        pipe.send(None)
 
 
 if __name__ == "__main__":

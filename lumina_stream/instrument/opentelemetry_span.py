@@ -65,7 +65,7 @@ class Mirror(Span):
         """Record the start, with what the span has by now."""
         context: SpanContext = span._context
         self._number = context[1]  # a tuple: its properties cost a frame each
-        attributes, kind = _beside(span), None
+        attributes, kind = _beside(span, context), None
         sent = self._sent = _plain_of(span._attributes).copy()
         around = ambient.get()
         if sent or around:
@@ -141,7 +141,8 @@ class Mirror(Span):
         if self._refused:
             recorder.refused("event_added", self.trace_id)
             return
-        name, attributes = event.name, _thawed(_plain_of(event.attributes))
+        name, attributes = event.name, event.attributes
+        attributes = _thawed(getattr(attributes, "_dict", attributes) or {})
         if not recorder.capture_content:
             attributes = withheld(attributes, name)
         recorder.event_added(self.trace_id, self.span_id, name, attributes, event.timestamp or 0)
@@ -173,7 +174,7 @@ class Mirror(Span):
         name: str | None = None
         try:
             code = span._status.status_code
-            if not self._refused:
+            if not self._refused and not self._is_told(span, code):
                 try:
                     self._catch_up(recorder, span, code)
                 except Exception as fault:
@@ -214,6 +215,20 @@ class Mirror(Span):
             self.set_attribute(key, _plain(value))
         else:
             self.set_attributes(_thawed(changed))
+
+    def _is_told(self, span: Reported, code: StatusCode) -> bool:
+        """Tell, of what the SDK holds as it usually does, whether all of it was streamed."""
+        try:
+            held, events, links = span._attributes, span._events, span._links
+            return (
+                code is not _OK
+                and held._dict == self._sent
+                and not (held.dropped or events.dropped or links.dropped)
+                and len(events._dq) == self._event_count
+                and len(links._dq) == self._link_count
+            )
+        except AttributeError:
+            return False
 
     def _catch_up(self, recorder: Recorder, span: Reported, code: StatusCode) -> None:
         held, events, links = span._attributes, span._events, span._links
@@ -300,7 +315,7 @@ _scopes: dict[int, tuple[Any, dict[str, Any]]] = {}
 """What to say of an instrumentation scope, by its identity: there is one a tracer."""
 
 
-def _beside(span: Reported) -> dict[str, Any]:
+def _beside(span: Reported, context: SpanContext) -> dict[str, Any]:
     """Return what OpenTelemetry keeps beside the attributes: scope, kind, trace state. Not to be changed."""
     scope = span._instrumentation_scope
     known = _scopes.get(id(scope))
@@ -313,7 +328,7 @@ def _beside(span: Reported) -> dict[str, Any]:
         }
         known = _scopes[id(scope)] = (scope, {k: v for k, v in said.items() if v})
     beside = known[1]
-    kind, state = span._kind, span._context[4]
+    kind, state = span._kind, context[4]
     if kind is not _INTERNAL:
         beside = {**beside, names.SPAN_KIND: kind.name.lower()}
     if state is not _NO_STATE and state:
