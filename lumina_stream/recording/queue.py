@@ -16,6 +16,7 @@ from typing import Protocol
 from lumina_stream.model import limits
 from lumina_stream.model.codec import encode
 from lumina_stream.model.events import EventsLost
+from lumina_stream.model.limits import EVENT_OVERHEAD
 
 OTHER = "other"
 
@@ -156,14 +157,15 @@ class EventQueue:
     def admit(self, event: bytes, bound: int) -> bool:
         """Append an encoded event unless it would exceed `bound`; return whether it was taken."""
         if self.reading:
-            size = len(event) + limits.EVENT_OVERHEAD
+            size = len(event) + EVENT_OVERHEAD
             used = self.used + size
             if used > bound:
                 return False
             self.used = used
             self.events.append(event)
-        for tap in self.taps:
-            tap(event)
+        if self.taps:
+            for tap in self.taps:
+                tap(event)
         if self.idle:
             self.idle = False
             self.wake()
@@ -211,7 +213,7 @@ class EventQueue:
         if lost is not None:
             # From a reserve of its own: a report of loss is never itself refused.
             event = encode(lost)
-            self.used += len(event) + limits.EVENT_OVERHEAD
+            self.used += len(event) + EVENT_OVERHEAD
             self.events.append(event)
 
     def renamed(self, producer_id: str, nonce: str) -> None:

@@ -123,13 +123,14 @@ class Recorder:
         links: tuple[Link, ...],
         remote_parent: bool,
         at_ns: int = 0,
-    ) -> tuple[bool, set[str] | None]:
-        """Record a start; return whether it was admitted, and the attribute keys it set.
+    ) -> tuple[bool, dict[str, Any]]:
+        """Record a start; return whether it was admitted, and its attributes as they were recorded.
 
-        `at_ns`: when it was, if not now.
+        `attributes`: a dictionary is taken as it is, and may be what is returned. `at_ns`: when it
+        was, if not now.
         """
         time_ns = at_ns or self.now()
-        keys: set[str] | None = None
+        plain: dict[str, Any] = {}
         event: Any = None
         try:
             marks: dict[str, str] = {}
@@ -139,9 +140,8 @@ class Recorder:
                 type(kind) is not str or len(kind) > 64 or not self.texts_pass or not kind.isascii()
             ):
                 kind = self._name(kind, "@kind", marks)
-            plain: dict[str, Any] = {}
             if attributes:
-                plain = self.attributes(attributes, marks, keys := set())
+                plain = self.attributes(attributes, marks)
             event = SpanStarted(
                 trace_id,
                 span_id,
@@ -155,11 +155,11 @@ class Recorder:
                 marks or None,
             )
         except Exception as error:
-            self.fault(error)
-        return self._send(event, self.queue.starts_bound, "span_started", trace_id, time_ns), keys
+            self._failed(error, "span_started", trace_id, time_ns)
+        return self._send(event, self.queue.starts_bound), plain
 
     def attribute_set(
-        self, trace_id: str, span_id: str, key: Any, value: Any, keys: set[str]
+        self, trace_id: str, span_id: str, key: Any, value: Any, keys: dict[str, Any]
     ) -> None:
         """Record one attribute the careful way: any key, any value."""
         time_ns = self.now()
@@ -174,13 +174,13 @@ class Recorder:
                 self._lose("attribute_set", trace_id, time_ns, "attribute_limit")
                 return
         except Exception as error:
-            self.fault(error)
-        self._send(event, self.queue.attributes_bound, "attribute_set", trace_id, time_ns)
+            self._failed(error, "attribute_set", trace_id, time_ns)
+        self._send(event, self.queue.attributes_bound)
 
     def attributes_set(
-        self, trace_id: str, span_id: str, attributes: Mapping[str, Any], keys: set[str]
+        self, trace_id: str, span_id: str, attributes: Mapping[str, Any], keys: dict[str, Any]
     ) -> None:
-        """Record several attributes as one event."""
+        """Record several attributes as one event; nobody may change a dictionary meanwhile."""
         time_ns = self.now()
         event: Any = None
         try:
@@ -188,8 +188,8 @@ class Recorder:
             plain = self.attributes(attributes, marks, keys)
             event = AttributesSet(trace_id, span_id, time_ns, plain, marks or None)
         except Exception as error:
-            self.fault(error)
-        self._send(event, self.queue.attributes_bound, "attributes_set", trace_id, time_ns)
+            self._failed(error, "attributes_set", trace_id, time_ns)
+        self._send(event, self.queue.attributes_bound)
 
     def event_added(
         self,
@@ -199,18 +199,21 @@ class Recorder:
         attributes: Mapping[str, Any],
         at_ns: int = 0,
     ) -> None:
-        """Record an event of a span; `at_ns`: when it was, if not now."""
+        """Record an event of a span; `at_ns`: when it was, if not now.
+
+        Nobody may change a dictionary of attributes meanwhile.
+        """
         time_ns = at_ns or self.now()
         event: Any = None
         try:
             marks: dict[str, str] = {}
             if type(name) is not str or len(name) > 64 or not self.texts_pass or not name.isascii():
                 name = self._name(name, "@name", marks)
-            plain = self.attributes(attributes, marks, set()) if attributes else {}
+            plain = self.attributes(attributes, marks) if attributes else {}
             event = EventAdded(trace_id, span_id, time_ns, name, plain, marks or None)
         except Exception as error:
-            self.fault(error)
-        self._send(event, self.queue.attributes_bound, "event_added", trace_id, time_ns)
+            self._failed(error, "event_added", trace_id, time_ns)
+        self._send(event, self.queue.attributes_bound)
 
     def text_streamed(
         self, trace_id: str, span_id: str, channel: Channel, index: int, text: str
@@ -218,7 +221,7 @@ class Recorder:
         """Record one piece of streamed text: within `TEXT_PIECE`, encodable and redacted already."""
         time_ns = self.now()
         event = TextStreamed(trace_id, span_id, time_ns, channel, index, text)
-        self._send(event, self.queue.text_bound, "text_streamed", trace_id, time_ns)
+        self._send(event, self.queue.text_bound)
 
     def span_updated(
         self, trace_id: str, span_id: str, name: str | None, links: tuple[Link, ...]
@@ -230,10 +233,10 @@ class Recorder:
             if name is not None:
                 name = self._name(name, "@name", {})
         except Exception as error:
-            self.fault(error)
+            self._failed(error, "span_updated", trace_id, time_ns)
         else:
             event = SpanUpdated(trace_id, span_id, time_ns, name, links)
-        self._send(event, self.queue.attributes_bound, "span_updated", trace_id, time_ns)
+        self._send(event, self.queue.attributes_bound)
         return name
 
     def span_ended(
@@ -247,17 +250,52 @@ class Recorder:
     ) -> None:
         """Record an end."""
         event = SpanEnded(trace_id, span_id, time_ns, status, error, name)
-        self._send(event, self.queue.ends_bound, "span_ended", trace_id, time_ns)
+        self._send(event, self.queue.ends_bound)
 
     # --- parts ---------------------------------------------------------------------------------
 
     def attributes(
-        self, attributes: Mapping[str, Any], marks: dict[str, str], keys: set[str]
+        self,
+        attributes: Mapping[str, Any],
+        marks: dict[str, str],
+        keys: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Return attributes as plain data, redacted and within the limits; their keys join `keys`."""
+        """Return attributes as plain data, redacted and within the limits; their keys join `keys`.
+
+        A dictionary that is plain already is returned itself. `keys`: those that the span has by
+        now, if the limit counts them; its values mean nothing.
+        """
+        plain_keys, length, texts_pass = self.plain_keys, self.string_length, self.texts_pass
+        known = 0 if keys is None else len(keys)
+        whole: Any = attributes
+        if type_of(whole) is dict and texts_pass and known + len(whole) <= self.max_attributes:
+            try:
+                for key, given in attributes.items():
+                    kind = type_of(given)
+                    if kind is str:
+                        if len(given) > length or not given.isascii():
+                            break
+                    elif kind is int:
+                        if not INT64_MIN <= given <= INT64_MAX:
+                            break
+                    elif kind is float:
+                        if given * 0.0 != 0.0:
+                            break
+                    elif kind is not bool:
+                        break
+                    if not plain_keys[key]:
+                        break
+                else:
+                    if keys is not None:
+                        for key in attributes:
+                            keys[key] = None
+                    return whole
+            except Exception:
+                pass  # a key that is new, or none
+        if keys is None:
+            keys = {}
         plain: dict[str, Any] = {}
         cleaner: Cleaner | None = None
-        plain_keys, length, texts_pass = self.plain_keys, self.string_length, self.texts_pass
         for key, given in attributes.items():
             kind = type_of(given)
             try:
@@ -284,7 +322,7 @@ class Recorder:
             cleaned = cleaner.clean(given, name)
             plain[name] = self.redactions.value(own, cleaned, cleaner.marks, name)
         if len(keys) + len(plain) <= self.max_attributes:
-            keys.update(plain)
+            keys.update(dict.fromkeys(plain))
         else:
             for name in tuple(plain):
                 if name not in keys:
@@ -292,7 +330,7 @@ class Recorder:
                         marks["@attributes"] = f"cut:{len(attributes)}"
                         del plain[name]
                     else:
-                        keys.add(name)
+                        keys[name] = None
         if cleaner is not None and cleaner.marks:
             marks.update({self.redactions.key(path): mark for path, mark in cleaner.marks.items()})
         return plain
@@ -315,7 +353,7 @@ class Recorder:
                 if not (isinstance(trace_id, str) and isinstance(span_id, str)):
                     continue
                 if is_trace_id(trace_id) and is_span_id(span_id):
-                    found.append(Link(trace_id, span_id, self.attributes(attributes, {}, set())))
+                    found.append(Link(trace_id, span_id, self.attributes(dict(attributes), {})))
         except Exception as error:  # what was handed over may raise anything
             self.fault(error)
         return tuple(found)
@@ -377,21 +415,29 @@ class Recorder:
             marks[path] = cut
         return self.redactions.text(path, name, marks)
 
-    def _send(self, event: Any, bound: int, event_type: str, trace_id: str, time_ns: int) -> bool:
-        """Encode and admit an event; None is one that could not be made, and is counted as lost."""
+    def _send(self, event: Any, bound: int) -> bool:
+        """Encode and admit an event; None is one that could not be made, and was counted."""
+        if event is None:
+            return False
         data = b""
-        if event is not None:
-            try:
-                data = encode(event)
-                if len(data) > self.event_bytes:
-                    data = self._fitted(event, len(data))
-            except Exception as error:
-                self.fault(error)
-                data = b""
+        try:
+            data = encode(event)
+            if len(data) > self.event_bytes:
+                data = self._fitted(event, len(data))
+        except Exception as error:
+            self.fault(error)
+            data = b""
         if data and self.queue.admit(data, bound):
             return True
-        self._lose(event_type, trace_id, time_ns, "queue_full" if data else "not_encodable")
+        kind: str = event.__struct_config__.tag
+        reason = "queue_full" if data else "not_encodable"
+        self._lose(kind, event.trace_id, event.time_ns, reason)
         return False
+
+    def _failed(self, error: Exception, event_type: str, trace_id: str, time_ns: int) -> None:
+        """Count an event that could not be made."""
+        self.fault(error)
+        self._lose(event_type, trace_id, time_ns, "not_encodable")
 
     def _fitted(self, event: Any, size: int) -> bytes:
         data = encode(_shrunk(event, size, self.event_bytes))

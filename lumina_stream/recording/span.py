@@ -70,7 +70,7 @@ class Span:
         self._recorder = None
         self._remote = remote
         self._previous: Span | None = None
-        self._keys: set[str] | None = None
+        self._keys: dict[str, Any] | None = None
         self._refused = False
         self._renamed: str | None = None
         self._status: Status | None = None
@@ -96,7 +96,7 @@ class Span:
             return self._not_recorded("attribute_set")
         keys = self._keys
         if keys is None:
-            keys = self._keys = set()
+            keys = self._keys = {}
         kind = type_of(value)
         try:
             if recorder.plain_keys[key] and (
@@ -105,7 +105,7 @@ class Span:
                 or kind is bool
                 or (kind is float and value * 0.0 == 0.0)
             ):
-                keys.add(key)
+                keys[key] = None
                 if len(keys) <= recorder.max_attributes:
                     trace_id = self.trace_id
                     time_ns = recorder.now()
@@ -114,7 +114,7 @@ class Span:
                     if not queue.admit(data, queue.attributes_bound):
                         recorder.refused("attribute_set", trace_id)
                     return self
-                keys.discard(key)
+                del keys[key]
         except Exception:
             pass  # not a plain key or value: the careful way below takes anything
         try:
@@ -130,8 +130,11 @@ class Span:
             return self._not_recorded("attributes_set")
         keys = self._keys
         if keys is None:
-            keys = self._keys = set()
-        recorder.attributes_set(self.trace_id, self.span_id, attributes, keys)
+            keys = self._keys = {}
+        given: Any = attributes
+        if type_of(given) is dict:
+            given = given.copy()  # another thread may change it meanwhile
+        recorder.attributes_set(self.trace_id, self.span_id, given, keys)
         return self
 
     def add_event(self, name: str, /, **attributes: Any) -> Self:
@@ -472,7 +475,7 @@ def _record_start(
             linked = recorder.links(links)
     except Exception as error:
         recorder.fault(error)
-    admitted, keys = recorder.span_started(
+    admitted, plain = recorder.span_started(
         trace_id,
         span.span_id,
         name,
@@ -483,7 +486,8 @@ def _record_start(
         remote_parent,
     )
     span._recorder = recorder  # pyright: ignore[reportPrivateUsage]
-    span._keys = keys  # pyright: ignore[reportPrivateUsage]
+    # Not the values: they need not live as long as the span.
+    span._keys = dict.fromkeys(plain) if plain else None  # pyright: ignore[reportPrivateUsage]
     span._refused = not admitted  # pyright: ignore[reportPrivateUsage]
     return span
 
