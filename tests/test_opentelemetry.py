@@ -32,7 +32,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode, Tracer, TraceState
 
 from lumina_stream.instrument import opentelemetry as bridges
-from lumina_stream.instrument import opentelemetry_span
+from lumina_stream.instrument import opentelemetry_live
 from lumina_stream.instrument.opentelemetry import (
     LuminaSpanProcessor,
     OpenTelemetryBridge,
@@ -220,8 +220,8 @@ def test_a_hook_that_the_sdk_lacks_costs_only_its_liveness(
 ) -> None:
     """In a version that works otherwise inside, the end still brings everything."""
     monkeypatch.setattr(sdk, "_Span", plain_class())
-    monkeypatch.setattr(opentelemetry_span, "_STREAMING", {})
-    monkeypatch.setattr(opentelemetry_span, "_live", {})
+    monkeypatch.setattr(opentelemetry_live, "_STREAMING", {})
+    monkeypatch.setattr(opentelemetry_live, "_live", {})
     with tracer.start_as_current_span("call") as span:
         span.set_attribute("k", 1)
         span.add_event("e")
@@ -278,7 +278,7 @@ def test_a_span_of_a_provider_without_us_is_as_ever(
 def test_the_sdk_gets_its_class_back_with_the_last_processor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(opentelemetry_span, "_births", 0)
+    monkeypatch.setattr(opentelemetry_live, "_births", 0)
     monkeypatch.setattr(sdk, "_Span", plain_class())
     one, other = LuminaSpanProcessor(), LuminaSpanProcessor()
     one.shutdown()
@@ -290,7 +290,7 @@ def test_the_sdk_gets_its_class_back_with_the_last_processor(
 
 def plain_class() -> type:
     """Return the SDK's own class of spans, whatever it is made to use now."""
-    ours = opentelemetry_span._live
+    ours = opentelemetry_live._live
     return next(kind for kind in sdk._Span.__mro__ if ours.get(kind) is not kind)
 
 

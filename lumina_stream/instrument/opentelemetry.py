@@ -19,15 +19,10 @@ from opentelemetry.sdk.trace import Span as SdkSpan
 
 from lumina_stream import runtime
 from lumina_stream.instrument import opentelemetry_bridge, overlap
-from lumina_stream.instrument.opentelemetry_context import LEFT_OUT, LuminaSpan, share
-from lumina_stream.instrument.opentelemetry_span import (
-    MIRROR,
-    Mirror,
-    born_live,
-    go_live,
-    mirror_of,
-    new_mirror,
-)
+from lumina_stream.instrument.opentelemetry_context import LEFT_OUT, share
+from lumina_stream.instrument.opentelemetry_live import born_live, go_live
+from lumina_stream.instrument.opentelemetry_ours import LuminaSpan
+from lumina_stream.instrument.opentelemetry_span import MIRROR, Mirror, mirror_of
 from lumina_stream.instrument.overlap import recorded_already
 from lumina_stream.recording.context import active, recorder_now
 from lumina_stream.recording.recorder import Recorder
@@ -68,16 +63,15 @@ class LuminaSpanProcessor(SpanProcessor):
                 setattr(span, LEFT_OUT, True)
                 recorder.unsampled += span.parent is None
                 return
-            mirror = new_mirror(context)
-            mirror.begin(recorder, span)
-            go_live(span, mirror)
+            go_live(span, Mirror(recorder, span))
         except Exception as error:
             recorder.fault(error)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Record what the stream missed, and the end."""
         try:
-            mirror: Mirror | None = getattr(span, MIRROR, None)
+            held: Any = getattr(span, "_attributes", None)
+            mirror: Mirror | None = getattr(held, MIRROR, None)
             if mirror is not None:
                 mirror.finish(span)
                 return
@@ -107,11 +101,9 @@ class LuminaSpanProcessor(SpanProcessor):
         recorder, context = active.recorder, span.get_span_context()
         if recorder is None or context is None or self._closed:
             return None
-        mirror = new_mirror(context)
-        if not is_sampled(mirror.trace_id, recorder.sample_bound):
+        if not is_sampled(format(context.trace_id, "032x"), recorder.sample_bound):
             return None
-        mirror.begin(recorder, span)
-        return mirror
+        return Mirror(recorder, span)
 
 
 def _wanted(recorder: Recorder, span: SdkSpan, parent_context: Context | None) -> bool:

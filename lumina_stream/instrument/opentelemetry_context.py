@@ -12,24 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextvars import Token
-from types import TracebackType
-from typing import Any, Literal, TypeAlias, cast
-from weakref import ref
+from typing import Any, Literal, TypeAlias
 
 from opentelemetry import baggage, context, trace
 from opentelemetry.context.context import Context
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 from opentelemetry.trace import propagation as trace_propagation
-from opentelemetry.trace.span import TraceState
 
 from lumina_stream.instrument import overlap
-from lumina_stream.instrument.content import withheld
+from lumina_stream.instrument.opentelemetry_ours import LuminaSpan, otel_context
 from lumina_stream.instrument.opentelemetry_span import MIRROR, Mirror, mirror_of
-from lumina_stream.model.events import Link
 from lumina_stream.model.limits import DEFAULT_LIMITS
 from lumina_stream.recording.carriers import SpanContext
 from lumina_stream.recording.context import active, current
-from lumina_stream.recording.propagation import context_of
 from lumina_stream.recording.span import (
     INVALID_SPAN_ID,
     INVALID_TRACE_ID,
@@ -62,6 +57,15 @@ class Attached(Span):
     __slots__ = ("token",)
 
     token: Token[Context]
+
+    def __init__(
+        self, trace_id: str, span_id: str, remote: SpanContext | None, given: Context, other: Any
+    ) -> None:
+        # Not by `Span`, and no more than a stand-in needs: one is made for each span that is current.
+        self.trace_id, self.span_id, self._remote = trace_id, span_id, remote
+        self._recorder = self._previous = None
+        self.ended = False
+        self._otel: Known = (given, given, other)
 
     @property
     def is_recording(self) -> bool:
@@ -110,7 +114,7 @@ class Attached(Span):
     def add_link(self, target: Any, attributes: Mapping[str, Any] | None = None) -> Attached:
         """Link the OpenTelemetry span to a `Span`, a `SpanContext`, or anything with both ids."""
         try:
-            linked = _otel_context(target.trace_id, target.span_id, True, None, remote=False)
+            linked = otel_context(target.trace_id, target.span_id, True, None, remote=False)
         except Exception as error:
             return self._fault(error)
         return self._call("add_link", linked, dict(attributes or {}))
@@ -127,7 +131,7 @@ class Attached(Span):
 
     @property
     def _other(self) -> trace.Span:
-        return cast("Known", self._otel)[2]
+        return self._otel[2]
 
     def _call(self, name: str, *args: Any) -> Attached:
         try:
@@ -154,119 +158,6 @@ class Elsewhere(RemoteParent):
 
 
 _ENTRIES = (Attached, Elsewhere)
-
-
-# --- our spans, seen by OpenTelemetry --------------------------------------------------------------
-
-
-def _captures() -> bool:
-    recorder = active.recorder
-    return recorder is None or recorder.capture_content
-
-
-class LuminaSpan(trace.Span):
-    """Stand for a span of ours in OpenTelemetry's context: a parent, and calls go to our span."""
-
-    __slots__ = ("_context", "_span")
-
-    def __init__(self, span: Span) -> None:
-        said = context_of(span)
-        remote = isinstance(span, RemoteParent)
-        self._context = _otel_context(
-            said.trace_id, said.span_id, said.sampled, said.tracestate, remote=remote
-        )
-        self._span = ref(span)  # no loop: a span that nobody holds must end as abandoned
-
-    def get_span_context(self) -> trace.SpanContext:
-        """Return our span's ids."""
-        return self._context
-
-    def is_recording(self) -> bool:
-        """Return whether our span records."""
-        span = self._span()
-        return span is not None and span.is_recording
-
-    def set_attribute(self, key: str, value: Any) -> None:
-        """Set an attribute of our span."""
-        span = self._span()
-        if span is not None and _captures():
-            span.set_attribute(key, value)
-        elif span is not None:
-            span.set_attributes(withheld({key: value}))
-
-    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
-        """Set attributes of our span."""
-        span = self._span()
-        if span is not None:
-            span.set_attributes(attributes if _captures() else withheld(attributes))
-
-    def add_event(
-        self, name: str, attributes: Mapping[str, Any] | None = None, timestamp: int | None = None
-    ) -> None:
-        """Add an event to our span."""
-        span = self._span()
-        if span is not None:
-            said = {str(key): value for key, value in (attributes or {}).items()}
-            span.add_event(name, **(said if _captures() else withheld(said, name)))
-
-    def add_link(
-        self, context: trace.SpanContext, attributes: Mapping[str, Any] | None = None
-    ) -> None:
-        """Link our span to another one."""
-        span = self._span()
-        if span is not None:
-            target = Link(format(context.trace_id, "032x"), format(context.span_id, "016x"))
-            span.add_link(target, attributes)
-
-    def update_name(self, name: str) -> None:
-        """Give our span another name."""
-        span = self._span()
-        if span is not None:
-            span.update_name(name)
-
-    def set_status(
-        self, status: trace.Status | trace.StatusCode, description: str | None = None
-    ) -> None:
-        """Set the status of our span."""
-        span = self._span()
-        if isinstance(status, trace.Status):
-            status, description = status.status_code, status.description
-        if span is None or status is trace.StatusCode.UNSET:
-            return
-        if status is trace.StatusCode.ERROR:
-            span.set_status("error", (description or "") if _captures() else "")
-        else:
-            span.set_status("ok")
-
-    def record_exception(
-        self,
-        exception: BaseException,
-        attributes: Mapping[str, Any] | None = None,
-        timestamp: int | None = None,
-        escaped: bool = False,
-    ) -> None:
-        """Record an exception on our span."""
-        span = self._span()
-        if span is not None:
-            span.record_exception(
-                exception, **{str(key): value for key, value in (attributes or {}).items()}
-            )
-
-    def end(self, end_time: int | None = None) -> None:
-        """End our span."""
-        span = self._span()
-        if span is not None:
-            span.end()
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
-        span = self._span()
-        if span is not None:
-            span._finish(exc_val)  # pyright: ignore[reportPrivateUsage]
 
 
 # --- the shared context ----------------------------------------------------------------------------
@@ -338,8 +229,9 @@ class SharedContext:
                     mirror.trace_id,
                     mirror.span_id,
                     mirror._remote,  # pyright: ignore[reportPrivateUsage]
+                    given,
+                    other,
                 )
-                entry._otel = (given, given, other)  # pyright: ignore[reportPrivateUsage]
             else:
                 entry = _entry(given, other, held)
             if entry is not None:
@@ -428,9 +320,7 @@ def _entry(given: Context, other: Any, held: Span | None) -> Attached | Elsewher
     span_id = format(said.span_id, "016x")
     if held is not None and (held.span_id == span_id or overlap.is_open(said.span_id)):
         return None
-    entry = _stand_in(other, said, span_id, given)
-    entry._otel = (given, given, other)  # pyright: ignore[reportPrivateUsage]
-    return entry
+    return _stand_in(other, said, span_id, given)
 
 
 def _stand_in(
@@ -446,10 +336,12 @@ def _stand_in(
         if carried or said.trace_state:
             state = said.trace_state.to_header() if said.trace_state else ""
             remote = SpanContext(trace_id, span_id, True, state, carried)
-        return Attached(trace_id, span_id, remote)
+        return Attached(trace_id, span_id, remote, given, other)
     sampled = bool(said.trace_flags.sampled) and not _left_out(other)
     state = said.trace_state.to_header() if said.trace_state else ""
-    return Elsewhere(trace_id, span_id, SpanContext(trace_id, span_id, sampled, state, carried))
+    entry = Elsewhere(trace_id, span_id, SpanContext(trace_id, span_id, sampled, state, carried))
+    entry._otel = (given, given, other)  # pyright: ignore[reportPrivateUsage]
+    return entry
 
 
 def _left_out(other: trace.Span) -> bool:
@@ -474,18 +366,6 @@ def _leave(held: Span | None, token: Token[Context]) -> None:
 
 def _known(span: Span) -> Known | None:
     return getattr(span, "_otel", None)
-
-
-def _otel_context(
-    trace_id: str, span_id: str, sampled: bool, tracestate: str | None, *, remote: bool
-) -> trace.SpanContext:
-    return trace.SpanContext(
-        int(trace_id, 16),
-        int(span_id, 16),
-        remote,
-        trace.TraceFlags(trace.TraceFlags.SAMPLED if sampled else trace.TraceFlags.DEFAULT),
-        TraceState.from_header([tracestate]) if tracestate else None,
-    )
 
 
 def _acceptable(value: Any) -> Any:

@@ -1,19 +1,17 @@
-"""One OpenTelemetry span, recorded while it runs.
+"""One OpenTelemetry span, recorded while it runs: `Mirror` is our side of it.
 
-`Mirror` is our side of it. `go_live` gives the SDK's span a class whose calls stream to the mirror
-after the SDK has done its own work, so that what is streamed is what the SDK kept. The streaming is
-a convenience: what it missed, in whatever version of the SDK, comes with `Mirror.finish`.
+What it is told of in between (`opentelemetry_live`) leaves at once. That is a convenience: what was
+missed, in whatever version of the SDK, comes with `Mirror.finish`.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 from weakref import ref
 
-from opentelemetry.sdk import trace as sdk
-from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceState
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, SpanKind, StatusCode, TraceState
 
 from lumina_stream.instrument.content import places, withheld
 from lumina_stream.model import opentelemetry as names
@@ -25,7 +23,7 @@ from lumina_stream.recording.span import Span, status_of
 from lumina_stream.recording.values import type_of
 
 MIRROR = "_lumina_mirror"
-"""Where an SDK span, and what it hands to `on_end`, keep their mirror."""
+"""Where an SDK span keeps its mirror, and the attributes that it holds."""
 
 _INLINE = 1_000
 """Elements of a sequence that is copied into a list; a longer one is cut by the recorder."""
@@ -34,10 +32,9 @@ Reported: TypeAlias = Any
 """The SDK's span, or the read-only one that `on_end` gets: read by name, they differ by version."""
 
 _MOST_SCOPES = 1_000
-_NO_STATE = TraceState.get_default()
+_NO_STATE = INVALID_SPAN_CONTEXT.trace_state
+"""The very object that a span without a trace state has; to ask another whether it is empty is slow."""
 _NOTHING: dict[str, Any] = {}
-_FROZEN = (tuple, dict)
-"""Of which types the SDK's containers are; no other value needs a change before it is recorded."""
 # Members of an enumeration, asked for by name, are slow.
 _UNSET, _OK, _INTERNAL = StatusCode.UNSET, StatusCode.OK, SpanKind.INTERNAL
 
@@ -61,33 +58,51 @@ class Mirror(Span):
     _raised: int
     """The exception that was being handled when the span began: it is not the span's own."""
 
-    def begin(self, recorder: Recorder, span: Reported) -> None:
+    def __init__(self, recorder: Recorder, span: Reported) -> None:
         """Record the start, with what the span has by now."""
         context: SpanContext = span._context
-        self._number = context[1]  # a tuple: its properties cost a frame each
-        attributes, kind = _beside(span, context), None
-        sent = self._sent = _plain_of(span._attributes).copy()
-        around = ambient.get()
+        number = self._number = context[1]  # a tuple: its properties cost a frame each
+        state: TraceState = context[4]
+        # The quickest of several ways to write a number with its leading zeros.
+        trace_id = self.trace_id = context[0].to_bytes(16, "big").hex()
+        span_id = self.span_id = number.to_bytes(8, "big").hex()
+        self.ended = self._refused = False
+        self._recorder = self._remote = self._status = self._error = self._renamed = None
+        self._event_count = 0
+        scope = span._instrumentation_scope
+        known = _scopes.get(id(scope))
+        attributes = known[1] if known is not None and known[0] is scope else _of_scope(scope)
+        if span._kind is not _INTERNAL:
+            attributes = {**attributes, names.SPAN_KIND: span._kind.name.lower()}
+        if state is not _NO_STATE and state:
+            self._remote = Carried(trace_id, span_id, True, state.to_header())
+            attributes = {**attributes, names.TRACE_STATE: self._remote.tracestate}
+        try:  # what the SDK's own containers hold: quick to copy and to count
+            held, linked = span._attributes._dict, span._links._dq
+        except AttributeError:
+            held, linked = dict(span._attributes or {}), span._links
+        sent = self._sent = held.copy()
+        around, kind = ambient.get(), None
         if sent or around:
-            attributes = {**(around or {}), **sent, **attributes}
+            attributes = {**around, **sent, **attributes} if around else {**sent, **attributes}
             for key, value in sent.items():
-                if type(value) in _FROZEN:
+                type_ = type_of(value)
+                if type_ is tuple or type_ is dict:
                     attributes[key] = _plain(value)
             kind = names.kind_of(attributes)
         if not recorder.capture_content:
             attributes = withheld(attributes)
-        links: tuple[Any, ...] = ()
-        self._event_count = 0
-        self._link_count = _length(span._links)
-        if self._link_count:
-            links = recorder.links(_links(tuple(span._links)))
-        self._first_name = span._name
+        links: tuple[Link, ...] = ()
+        self._link_count = len(linked)
+        if linked:
+            links = recorder.links(_links(tuple(linked)))
+        name = self._first_name = span._name
         self._raised = id(sys.exception())
         parent: SpanContext | None = span._parent
-        admitted, self._keys = recorder.span_started(
-            self.trace_id,
-            self.span_id,
-            self._first_name,
+        admitted, plain = recorder.span_started(
+            trace_id,
+            span_id,
+            name,
             None if parent is None else parent[1].to_bytes(8, "big").hex(),
             kind,
             attributes,
@@ -95,45 +110,58 @@ class Mirror(Span):
             parent is not None and parent[2],
             span._start_time or 0,
         )
-        state: TraceState = context[4]
-        if state is not _NO_STATE and state:
-            self._remote = Carried(self.trace_id, self.span_id, True, state.to_header())
+        # With the values, which `_sent` has as well; but never what other spans have, too.
+        self._keys = plain if sent or around else plain.copy()
         self._recorder = recorder
         self._refused = not admitted
-        _open[self._number] = ref(self)
+        _open[number] = ref(self)
 
     def attribute_changed(self, span: Reported, key: str) -> None:
-        """Stream the attribute of this key, if the span holds it and it was not sent."""
-        held = span._attributes
-        value = getattr(held, "_dict", held)[key]
+        """Stream the attribute of this key, if the span holds it and it was not sent; never raises."""
         recorder, sent = self._recorder, self._sent
-        if recorder is None or (key in sent and sent[key] is value):
-            return
-        sent[key] = value
-        if recorder.capture_content:
-            self.set_attribute(key, _plain(value) if type(value) in _FROZEN else value)
-        else:
-            self._send(recorder, {key: value})
-
-    def attributes_changed(self, span: Reported, keys: Iterable[str]) -> None:
-        """Stream the attributes of these keys that the span holds and that were not sent."""
-        recorder = self._recorder
         if recorder is None:
             return
-        held, sent = _plain_of(span._attributes), self._sent
-        changed: dict[str, Any] = {}
-        for key in keys:
-            try:
-                value = held[key]
-            except (KeyError, TypeError):  # the SDK would not have it
-                continue
-            if key not in sent or sent[key] is not value:
-                sent[key] = changed[key] = value
-        if changed:
-            self._send(recorder, changed)
+        try:
+            held = span._attributes
+            value = getattr(held, "_dict", held)[key]
+            if key in sent and sent[key] is value:
+                return
+            sent[key] = value
+            kind = type_of(value)
+            if kind is tuple or kind is dict or not recorder.capture_content:
+                self._send(recorder, {key: _plain(value)})
+            else:
+                self.set_attribute(key, value)
+        except (KeyError, TypeError):  # the SDK would not have it
+            pass
+        except Exception as error:
+            recorder.fault(error)
+
+    def attributes_changed(self, span: Reported, keys: Iterable[str]) -> None:
+        """Stream the attributes of these keys that the span holds and that were not sent; never raises."""
+        recorder, sent = self._recorder, self._sent
+        if recorder is None:
+            return
+        try:
+            held = span._attributes
+            held = getattr(held, "_dict", held)
+            changed: dict[str, Any] = {}
+            for key in keys:
+                try:
+                    value = held[key]
+                except (KeyError, TypeError):  # the SDK would not have it
+                    continue
+                if key not in sent or sent[key] is not value:
+                    sent[key] = value
+                    kind = type_of(value)
+                    changed[key] = _plain(value) if kind is tuple or kind is dict else value
+            if changed:
+                self._send(recorder, changed)
+        except Exception as error:
+            recorder.fault(error)
 
     def event_came(self, event: Any) -> None:
-        """Stream an event as the SDK made it."""
+        """Stream an event as the SDK made it; never raises."""
         recorder = self._recorder
         if recorder is None:
             return
@@ -141,27 +169,28 @@ class Mirror(Span):
         if self._refused:
             recorder.refused("event_added", self.trace_id)
             return
-        name, attributes = event.name, event.attributes
-        attributes = _thawed(getattr(attributes, "_dict", attributes) or {})
-        if not recorder.capture_content:
-            attributes = withheld(attributes, name)
-        recorder.event_added(self.trace_id, self.span_id, name, attributes, event.timestamp or 0)
+        try:
+            try:  # what its properties return, without a frame each
+                name, at_ns, attributes = event._name, event._timestamp, event._attributes._dict
+            except AttributeError:
+                name, at_ns, attributes = event.name, event.timestamp, dict(event.attributes or {})
+            attributes = _thawed(attributes)
+            if not recorder.capture_content:
+                attributes = withheld(attributes, name)
+            recorder.event_added(self.trace_id, self.span_id, name, attributes, at_ns or 0)
+        except Exception as error:
+            recorder.fault(error)
 
-    def links_came(self, links: Iterable[Any]) -> None:
-        """Stream further links."""
+    def link_came(self, link: Any) -> None:
+        """Stream one further link; never raises."""
         recorder = self._recorder
         if recorder is None:
             return
-        found = recorder.links(_links(links))
-        if self._refused:
-            recorder.refused("span_updated", self.trace_id)
-        elif found:
-            recorder.span_updated(self.trace_id, self.span_id, None, found)
-
-    def link_came(self, link: Any) -> None:
-        """Stream one further link."""
         self._link_count += 1
-        self.links_came((link,))
+        try:
+            self._linked(recorder, (link,))
+        except Exception as error:
+            recorder.fault(error)
 
     def finish(self, span: Reported) -> None:
         """Record what the stream missed, and the end; the second time does nothing."""
@@ -208,13 +237,23 @@ class Mirror(Span):
     # --- inside ----------------------------------------------------------------------------------
 
     def _send(self, recorder: Recorder, changed: dict[str, Any]) -> None:
+        """Record attributes that are thawed already."""
         if not recorder.capture_content:
             changed = withheld(changed)
         if len(changed) == 1:
             ((key, value),) = changed.items()
-            self.set_attribute(key, _plain(value))
+            self.set_attribute(key, value)
+        elif self._refused or self._keys is None:
+            self.set_attributes(changed)
         else:
-            self.set_attributes(_thawed(changed))
+            recorder.attributes_set(self.trace_id, self.span_id, changed, self._keys)
+
+    def _linked(self, recorder: Recorder, links: Iterable[Any]) -> None:
+        found = recorder.links(_links(links))
+        if self._refused:
+            recorder.refused("span_updated", self.trace_id)
+        elif found:
+            recorder.span_updated(self.trace_id, self.span_id, None, found)
 
     def _is_told(self, span: Reported, code: StatusCode) -> bool:
         """Tell, of what the SDK holds as it usually does, whether all of it was streamed."""
@@ -239,7 +278,7 @@ class Mirror(Span):
         said = code is _OK
         if said or lost or lost_events or lost_links or now != sent:
             changed = {
-                key: value
+                key: _plain(value)
                 for key, value in now.items()
                 if key not in sent or (sent[key] is not value and sent[key] != value)
             }
@@ -260,7 +299,7 @@ class Mirror(Span):
                 self.event_came(event)
         missed = _length(links) + lost_links - self._link_count
         if missed > 0:
-            self.links_came(tuple(links)[-missed:])
+            self._linked(recorder, tuple(links)[-missed:])
 
     def _outcome(
         self, recorder: Recorder, span: Reported, code: StatusCode, raised: BaseException | None
@@ -286,12 +325,6 @@ class Mirror(Span):
         return status, error
 
 
-def new_mirror(context: SpanContext) -> Mirror:
-    """Return a mirror for the span of these ids; it has not begun."""
-    # The quickest of several ways to write a number with its leading zeros.
-    return Mirror(context[0].to_bytes(16, "big").hex(), context[1].to_bytes(8, "big").hex())
-
-
 def _length(held: Any) -> int:
     """Return the length of the SDK's bounded list, without the frame that it takes to ask it."""
     return len(getattr(held, "_dq", held))
@@ -304,9 +337,13 @@ def _plain_of(attributes: Any) -> dict[str, Any]:
 
 
 def _thawed(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Return attributes with lists for the SDK's frozen sequences; the same object if it has none."""
+    """Return attributes with lists for the SDK's frozen sequences; the same object if it has none.
+
+    The SDK's containers are tuples and dictionaries: no other value needs a change.
+    """
     for value in attributes.values():
-        if type(value) in _FROZEN:
+        kind = type_of(value)
+        if kind is tuple or kind is dict:
             return {key: _plain(value) for key, value in attributes.items()}
     return attributes
 
@@ -315,25 +352,17 @@ _scopes: dict[int, tuple[Any, dict[str, Any]]] = {}
 """What to say of an instrumentation scope, by its identity: there is one a tracer."""
 
 
-def _beside(span: Reported, context: SpanContext) -> dict[str, Any]:
-    """Return what OpenTelemetry keeps beside the attributes: scope, kind, trace state. Not to be changed."""
-    scope = span._instrumentation_scope
-    known = _scopes.get(id(scope))
-    if known is None or known[0] is not scope:
-        if len(_scopes) >= _MOST_SCOPES:
-            _scopes.clear()
-        said = {
-            names.SCOPE_NAME: getattr(scope, "name", None),
-            names.SCOPE_VERSION: getattr(scope, "version", None),
-        }
-        known = _scopes[id(scope)] = (scope, {k: v for k, v in said.items() if v})
-    beside = known[1]
-    kind, state = span._kind, context[4]
-    if kind is not _INTERNAL:
-        beside = {**beside, names.SPAN_KIND: kind.name.lower()}
-    if state is not _NO_STATE and state:
-        beside = {**beside, names.TRACE_STATE: state.to_header()}
-    return beside
+def _of_scope(scope: Any) -> dict[str, Any]:
+    """Return what to say of an instrumentation scope, and remember it. Not to be changed."""
+    if len(_scopes) >= _MOST_SCOPES:
+        _scopes.clear()
+    said = {
+        names.SCOPE_NAME: getattr(scope, "name", None),
+        names.SCOPE_VERSION: getattr(scope, "version", None),
+    }
+    kept = {key: value for key, value in said.items() if value}
+    _scopes[id(scope)] = (scope, kept)
+    return kept
 
 
 def _links(links: Iterable[Any]) -> list[Link]:
@@ -357,161 +386,3 @@ def _plain(value: Any) -> Any:
     if kind is dict and len(value) <= _INLINE:
         return {key: _plain(item) for key, item in value.items()}
     return value
-
-
-# --- the span's class -----------------------------------------------------------------------------
-
-
-_live: dict[type, type] = {}
-"""By its class, the class that a span gets; those classes themselves are in it as well."""
-_births = 0
-"""How many want the SDK's spans to be born with their live class."""
-
-
-def go_live(span: Any, mirror: Mirror) -> None:
-    """Let the calls on a span stream to its mirror. It stays an instance of its class."""
-    span._lumina_mirror = mirror  # not by `__dict__`: asked for, it makes every later access slower
-    kind = type_of(span)
-    live = _live_class(kind)
-    if live is not kind:
-        span.__class__ = live
-
-
-def born_live() -> Callable[[], None]:
-    """Have the SDK make its spans of the live class at once, and return what ends that.
-
-    A span that changes its class when it is there already is slower in all that is done with it
-    afterwards: its attributes move out of the object. It still works so where the SDK has no such
-    name, and for spans of other classes.
-    """
-    global _births
-    _births += 1
-    kind: Any = getattr(sdk, "_Span", None)
-    if isinstance(kind, type):
-        sdk._Span = _live_class(kind)  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
-    wanted = True
-
-    def undo() -> None:
-        global _births
-        nonlocal wanted
-        if wanted:
-            wanted = False
-            _births -= 1
-            live: Any = getattr(sdk, "_Span", None)
-            if not _births and _live.get(live) is live:
-                sdk._Span = live.__base__  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
-
-    return undo
-
-
-def _live_class(kind: Any) -> type:
-    """Return a subclass whose calls stream. Calls that this version of the SDK lacks are left out."""
-    made = _live.get(kind)
-    if made is not None:
-        return made
-    namespace: dict[str, Any] = {
-        MIRROR: None,
-        "__slots__": (),
-        "__doc__": kind.__doc__,
-        "__module__": kind.__module__,
-        "__qualname__": kind.__qualname__,
-    }
-    for name, make in _STREAMING.items():
-        base = getattr(kind, name, None)
-        if base is not None:
-            namespace[name] = make(base)
-    made = _live[kind] = type(kind)(kind.__name__, (kind,), namespace)
-    _live[made] = made
-    return made
-
-
-def _set_attribute(base: Callable[..., None]) -> Callable[..., None]:
-    def set_attribute(self: Any, key: str, value: Any) -> None:
-        base(self, key, value)
-        mirror: Mirror | None = self._lumina_mirror
-        if mirror is not None and not mirror.ended:
-            try:
-                mirror.attribute_changed(self, key)
-            except (KeyError, TypeError):  # the SDK would not have it
-                pass
-            except Exception as error:
-                _fault(mirror, error)
-
-    return set_attribute
-
-
-def _set_attributes(base: Callable[..., None]) -> Callable[..., None]:
-    def set_attributes(self: Any, attributes: Mapping[str, Any]) -> None:
-        base(self, attributes)
-        mirror: Mirror | None = self._lumina_mirror
-        if mirror is not None and not mirror.ended:
-            try:
-                mirror.attributes_changed(self, attributes)
-            except Exception as error:
-                _fault(mirror, error)
-
-    return set_attributes
-
-
-def _add_event(base: Callable[..., None]) -> Callable[..., None]:
-    # `add_event` and `record_exception` both arrive here, with the event as the SDK keeps it.
-    def _add_event(self: Any, event: Any) -> None:
-        base(self, event)
-        mirror: Mirror | None = self._lumina_mirror
-        if mirror is not None and not mirror.ended:
-            try:
-                mirror.event_came(event)
-            except Exception as error:
-                _fault(mirror, error)
-
-    return _add_event
-
-
-def _add_link(base: Callable[..., None]) -> Callable[..., None]:
-    def _add_link(self: Any, link: Any) -> None:
-        base(self, link)
-        mirror: Mirror | None = self._lumina_mirror
-        if mirror is not None and not mirror.ended:
-            try:
-                mirror.link_came(link)
-            except Exception as error:
-                _fault(mirror, error)
-
-    return _add_link
-
-
-def _update_name(base: Callable[..., None]) -> Callable[..., None]:
-    def update_name(self: Any, name: str) -> None:
-        base(self, name)
-        mirror: Mirror | None = self._lumina_mirror
-        if mirror is not None and not mirror.ended:
-            mirror.update_name(self._name)
-
-    return update_name
-
-
-def _readable_span(base: Callable[..., Any]) -> Callable[..., Any]:
-    def _readable_span(self: Any) -> Any:
-        readable = base(self)
-        mirror: Mirror | None = self._lumina_mirror
-        if mirror is not None:
-            readable._lumina_mirror = mirror
-        return readable
-
-    return _readable_span
-
-
-def _fault(mirror: Mirror, error: Exception) -> None:
-    recorder = mirror._recorder  # pyright: ignore[reportPrivateUsage]
-    if recorder is not None:
-        recorder.fault(error)
-
-
-_STREAMING: dict[str, Callable[[Any], Any]] = {
-    "set_attribute": _set_attribute,
-    "set_attributes": _set_attributes,
-    "_add_event": _add_event,
-    "_add_link": _add_link,
-    "update_name": _update_name,
-    "_readable_span": _readable_span,
-}
