@@ -3,7 +3,9 @@
 Three ways to run the same work take turns within each round, each in a process of its own, because
 the interpreter specialises code for the classes that it meets: the SDK alone, with our processor, and
 with the processor and the shared current span. A ratio is of one round, so that a busy moment of the
-machine meets both its sides.
+machine meets both its sides; and every few rounds the processes are new ones, because one that lies
+badly in memory is slow for as long as it lives. All is as `init` leaves it: limits, redaction, content.
+What was recorded is taken out between the rounds, as the exporter does in a thread of its own.
 """
 
 from __future__ import annotations
@@ -16,14 +18,17 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from multiprocessing.connection import Connection
+from typing import Any
 
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Tracer
 
 import lumina_stream as lumina
 from lumina_stream.instrument.opentelemetry import LuminaSpanProcessor, instrument_opentelemetry
+from lumina_stream.model.limits import EVENT_OVERHEAD
+from lumina_stream.recording.queue import EventQueue
 
-ROUNDS, SPANS = 41, 400
+GENERATIONS, ROUNDS, SPANS = 5, 15, 200
 
 
 def one_attribute(tracer: Tracer) -> None:
@@ -48,6 +53,7 @@ def nested(tracer: Tracer) -> None:
 
 
 WORK = (one_attribute, typical, nested)
+WAYS = ("SDK alone", "+ processor", "+ context")
 
 
 def once_us(work: Callable[[Tracer], None], tracer: Tracer) -> float:
@@ -59,42 +65,65 @@ def once_us(work: Callable[[Tracer], None], tracer: Tracer) -> float:
     return (time.thread_time_ns() - before) / SPANS / 1e3
 
 
+def settle(queue: EventQueue) -> None:
+    """Take out what was recorded."""
+    taken = queue.drain(1_000_000)
+    queue.release(0, sum(map(len, taken)) + EVENT_OVERHEAD * len(taken))
+
+
 def serve(way: str, asked: Connection) -> None:
     """Measure what is asked for, by its number in `WORK`, until None is."""
     provider = TracerProvider(shutdown_on_exit=False)
+    queue: EventQueue | None = None
     if way != "SDK alone":
-        lumina.init(service_name="bench", export=False)
+        queue = lumina.init(service_name="bench", export=False).queue
+        queue.reading = True  # what is admitted is kept, as for an exporter
         provider.add_span_processor(LuminaSpanProcessor())
         if way == "+ context":
             instrument_opentelemetry(TracerProvider(shutdown_on_exit=False))
     tracer = provider.get_tracer("bench")
     while (number := asked.recv()) is not None:
         asked.send(once_us(WORK[number], tracer))
+        if queue is not None:
+            settle(queue)
+
+
+def generation(rounds: dict[int, list[list[float]]]) -> None:
+    """Add to the rounds of each work what new processes say: a figure a way."""
+    spawning = multiprocessing.get_context("spawn")
+    pipes: list[Connection] = []
+    processes: list[Any] = []
+    for way in WAYS:
+        ours, theirs = spawning.Pipe()
+        processes.append(spawning.Process(target=serve, args=(way, theirs), daemon=True))
+        processes[-1].start()
+        pipes.append(ours)
+    for number in range(len(WORK)):
+        for done in range(ROUNDS + 2):
+            figures: list[float] = []
+            for pipe in pipes:
+                pipe.send(number)
+                figures.append(pipe.recv())
+            if done >= 2:
+                rounds[number].append(figures)
+    for pipe, process in zip(pipes, processes, strict=True):
+        pipe.send(None)
+        process.join()
 
 
 def main() -> None:
     """Print a table."""
     print(f"Python {sys.version.split()[0]}, opentelemetry-sdk {version('opentelemetry-sdk')}")
     print(
-        f"{ROUNDS} rounds of {SPANS}; medians, us of processor time a call; added: to the SDK's own"
+        f"{GENERATIONS} times {ROUNDS} rounds of {SPANS}; medians, us of processor time a call;"
+        " added: to the SDK's own"
     )
-    ways = ("SDK alone", "+ processor", "+ context")
-    print(f"{'':16}{ways[0]:>11}{ways[1]:>13}{ways[2]:>11}{'added':>8}{'quartiles':>16}")
-    spawning = multiprocessing.get_context("spawn")
-    pipes: list[Connection] = []
-    for way in ways:
-        ours, theirs = spawning.Pipe()
-        spawning.Process(target=serve, args=(way, theirs), daemon=True).start()
-        pipes.append(ours)
+    print(f"{'':16}{WAYS[0]:>11}{WAYS[1]:>13}{WAYS[2]:>11}{'added':>8}{'quartiles':>16}")
+    rounds: dict[int, list[list[float]]] = {number: [] for number in range(len(WORK))}
+    for _ in range(GENERATIONS):
+        generation(rounds)
     for number, work in enumerate(WORK):
-        rounds: list[list[float]] = []
-        for _ in range(ROUNDS + 2):
-            figures: list[float] = []
-            for pipe in pipes:
-                pipe.send(number)
-                figures.append(pipe.recv())
-            rounds.append(figures)
-        sdk, processor, both = zip(*rounds[2:], strict=True)
+        sdk, processor, both = zip(*rounds[number], strict=True)
         added = [(ours - theirs) / theirs for ours, theirs in zip(both, sdk, strict=True)]
         quarters = statistics.quantiles(added, n=4)
         print(
@@ -102,8 +131,6 @@ def main() -> None:
             f"{statistics.median(both):11.1f}{statistics.median(added):8.0%}"
             f"{quarters[0]:10.0%}..{quarters[2]:.0%}"
         )
-    for pipe in pipes:
-        pipe.send(None)
 
 
 if __name__ == "__main__":
