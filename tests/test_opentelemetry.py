@@ -29,6 +29,7 @@ from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider, sampling
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode, Tracer, TraceState
 
 from lumina_stream.instrument import opentelemetry as bridges
@@ -306,6 +307,41 @@ def test_what_the_sdk_refuses_is_not_recorded(recorded: Recorded, tracer: Tracer
     attributes = recorded.attributes("call")
     assert attributes.pop("otel.dropped_attributes_count") == 1
     assert set(attributes) == {"otel.scope.name", "otel.scope.version"}
+
+
+def test_spans_of_one_tracer_share_no_attributes(recorded: Recorded, tracer: Tracer) -> None:
+    """What is said of their scope is kept for all of them, and is no span's to change."""
+    tracer.start_span("first").end()  # from now on the keys are known, and attributes taken as they are
+    with tracer.start_as_current_span("one") as span:
+        span.set_attribute("own", 1)
+        span.set_attributes({"more": 2, "and more": 3})
+    with tracer.start_as_current_span("other"):
+        pass
+    scope = {"otel.scope.name": "a.library", "otel.scope.version": "1.2"}
+    assert recorded.attributes("other") == scope
+    assert recorded.attributes("one") == scope | {"own": 1, "more": 2, "and more": 3}
+
+
+def test_two_providers_may_give_out_the_same_ids(recorded: Recorded) -> None:
+    """Each span ends as itself."""
+
+    class Counting(RandomIdGenerator):
+        number = 0
+
+        def generate_span_id(self) -> int:
+            self.number += 1
+            return self.number
+
+    tracers: list[Tracer] = []
+    for _ in range(2):
+        provider = TracerProvider(shutdown_on_exit=False, id_generator=Counting())
+        provider.add_span_processor(LuminaSpanProcessor())
+        tracers.append(provider.get_tracer("x"))
+    first, second = tracers[0].start_span("first"), tracers[1].start_span("second")
+    first.set_status(StatusCode.ERROR, "failed")
+    first.end()
+    second.end()
+    assert recorded.shape() == {"first": (None, "error"), "second": (None, "ok")}
 
 
 def test_what_other_processors_set_at_the_start_streams(
