@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import statistics
 import sys
 import time
@@ -21,7 +22,8 @@ import lumina_stream as lumina
 from lumina_stream.model.limits import EVENT_OVERHEAD
 from lumina_stream.recording.context import active
 
-ROUNDS, ANSWERS, PIECES = 41, 100, 200
+ROUNDS, ANSWERS, PIECES, LONG = 41, 100, 200, 30_000
+TEXT = "The capital of France is Paris."
 
 WORDS = ("The ", "capital ", "of ", "France ", "is ", "Paris", ", ", "on ", "the ", "Seine. ")
 
@@ -35,7 +37,7 @@ COMPLETION: dict[str, Any] = {
             "index": 0,
             "message": {
                 "role": "assistant",
-                "content": "The capital of France is Paris.",
+                "content": TEXT,
                 "refusal": None,
                 "annotations": [],
             },
@@ -58,7 +60,7 @@ MESSAGE: dict[str, Any] = {
     "type": "message",
     "role": "assistant",
     "model": "claude-sonnet-4-5",
-    "content": [{"type": "text", "text": "The capital of France is Paris."}],
+    "content": [{"type": "text", "text": TEXT}],
     "stop_reason": "end_turn",
     "stop_sequence": None,
     "usage": {
@@ -113,25 +115,31 @@ def message_events() -> Iterator[dict[str, Any]]:
     yield {"type": "message_stop"}
 
 
+def gemini_chunk(text: str, **more: Any) -> dict[str, Any]:
+    """A piece of a generate_content, or all of it: every piece says the usage."""
+    content = {"parts": [{"text": text}], "role": "model"}
+    return {
+        "candidates": [{"content": content, "index": 0, **more}],
+        "usageMetadata": {
+            "promptTokenCount": 24,
+            "candidatesTokenCount": 8,
+            "totalTokenCount": 32,
+        },
+        "modelVersion": "gemini-2.5-flash",
+        "responseId": "r-1",
+    }
+
+
 def gemini_chunks() -> Iterator[dict[str, Any]]:
-    """A streamed generate_content: every chunk says the usage."""
-
-    def chunk(text: str, **more: Any) -> dict[str, Any]:
-        content = {"parts": [{"text": text}], "role": "model"}
-        return {
-            "candidates": [{"content": content, "index": 0, **more}],
-            "usageMetadata": {
-                "promptTokenCount": 24,
-                "candidatesTokenCount": 8,
-                "totalTokenCount": 32,
-            },
-            "modelVersion": "gemini-2.5-flash",
-            "responseId": "r-1",
-        }
-
-    words = [chunk(word) for word in WORDS]
+    """A streamed generate_content."""
+    words = [gemini_chunk(word) for word in WORDS]
     yield from (words[n % len(words)] for n in range(PIECES - 1))
-    yield chunk("", finishReason="STOP")
+    yield gemini_chunk("", finishReason="STOP")
+
+
+def long(answer: dict[str, Any]) -> dict[str, Any]:
+    """The same answer with a text of `LONG` characters."""
+    return json.loads(json.dumps(answer).replace(TEXT, (TEXT + " ") * (LONG // (len(TEXT) + 1))))
 
 
 # --- what the clients make of them ------------------------------------------------------------------
@@ -144,7 +152,8 @@ class Client:
         self.name = name
         self.label = f"{name} {version({'google': 'google-genai'}.get(name, name))}"
         self.streams: dict[str, Callable[[Iterable[Any]], Any]] = {}
-        self.answer: dict[str, Any] | None = None
+        self.answer: dict[str, Any]
+        self.make: Callable[[Any], Any]
         getattr(self, f"_{name}")()
 
     def _openai(self) -> None:
@@ -168,7 +177,11 @@ class Client:
     def _google(self) -> None:
         from google.genai.types import GenerateContentResponse
 
-        self.pieces, self.make_piece = list(gemini_chunks()), GenerateContentResponse.model_validate
+        self.answer, self.make = (
+            gemini_chunk(TEXT, finishReason="STOP"),
+            GenerateContentResponse.model_validate,
+        )
+        self.pieces, self.make_piece = list(gemini_chunks()), self.make
         self.streams = {"sync": forward, "async": forward_async}
 
     def _of_stainless(self, sync: type, asynchronous: type) -> None:
@@ -214,7 +227,7 @@ def settle() -> None:
     """Take out what was recorded, as the exporter does, outside of what is timed."""
     queue = active.recorder.queue  # type: ignore[union-attr]
     taken = queue.drain(1_000_000)
-    queue.release(sum(map(len, taken)) + EVENT_OVERHEAD * len(taken))
+    queue.release(0, sum(map(len, taken)) + EVENT_OVERHEAD * len(taken))
 
 
 def measure(work: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
@@ -282,14 +295,14 @@ def line(name: str, bare: list[float], ours: list[float], made: list[float]) -> 
     quarters = statistics.quantiles(extra, n=4)
     middle, cost = statistics.median(extra), statistics.median(made)
     return (
-        f"{name:32}{statistics.median(bare):8.2f}{statistics.median(ours):11.2f}{middle:9.2f}"
+        f"{name:36}{statistics.median(bare):8.2f}{statistics.median(ours):11.2f}{middle:9.2f}"
         f"   {quarters[0]:6.2f}..{quarters[2]:<6.2f}{cost:8.2f}{middle / cost:8.2f}"
     )
 
 
 def heading(name: str, unit: str) -> str:
     """Return a table's first row."""
-    return f"\n{name:32}{'bare':>8}{'recorded':>11}{'added':>9}   {'quartiles':>14}{'made':>8}{'ratio':>8}   ({unit})"
+    return f"\n{name:36}{'bare':>8}{'recorded':>11}{'added':>9}   {'quartiles':>14}{'made':>8}{'ratio':>8}   ({unit})"
 
 
 def answers(found: list[Client]) -> None:
@@ -308,18 +321,17 @@ def answers(found: list[Client]) -> None:
             pass
 
     for client in found:
-        said, make = client.answer, client.make if client.answer else None
-        if said is None or make is None:
-            continue
+        said, make = client.answer, client.make
         figures = measure(
             {
                 "bare": per_call(ANSWERS, bare),
                 "object": per_call(ANSWERS, traced(make(said))),
                 "dictionary": per_call(ANSWERS, traced(said)),
+                "object, 30,000 characters": per_call(ANSWERS, traced(make(long(said)))),
                 "made": per_call(ANSWERS, lambda make=make, said=said: make(said)),
             }
         )
-        for kind in ("object", "dictionary"):
+        for kind in ("object", "dictionary", "object, 30,000 characters"):
             row = line(f"{client.name}, {kind}", figures["bare"], figures[kind], figures["made"])
             print(row)
 
