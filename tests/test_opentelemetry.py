@@ -311,7 +311,8 @@ def test_what_the_sdk_refuses_is_not_recorded(recorded: Recorded, tracer: Tracer
 
 def test_spans_of_one_tracer_share_no_attributes(recorded: Recorded, tracer: Tracer) -> None:
     """What is said of their scope is kept for all of them, and is no span's to change."""
-    tracer.start_span("first").end()  # from now on the keys are known, and attributes taken as they are
+    # From now on the keys are known, and attributes are taken as they are.
+    tracer.start_span("first").end()
     with tracer.start_as_current_span("one") as span:
         span.set_attribute("own", 1)
         span.set_attributes({"more": 2, "and more": 3})
