@@ -10,7 +10,7 @@ const SCALE = { from: 0, to: 10, width: 10 };
 
 function built(tree: Tree, now = 10): Minimap {
   const minimap = new Minimap();
-  minimap.build(tree, new KindGroups(), clockAt(now), SCALE);
+  for (const _ of minimap.build(tree, new KindGroups(), clockAt(now), SCALE));
   return minimap;
 }
 
@@ -63,4 +63,23 @@ test("where spans failed, and where events were lost", () => {
   const minimap = built(tree);
   expect([...minimap.errors]).toEqual([0, 0, 0, 0, 1, 0, 0, 0, 0, 0]);
   expect(minimap.lost[7]).toBe(37);
+});
+
+test("until all is counted anew, what was counted before stands", () => {
+  const tree = sketch([{ name: "root", kind: "llm", from: 0, to: 10 }]);
+  const minimap = built(tree);
+  for (let k = 0; k < 6_000; k++) {
+    const span_id = (k + 1_000).toString(16).padStart(16, "0");
+    const start = { type: "span_started", trace_id: tree.traceId, span_id, name: "more" } as const;
+    tree.apply({ ...start, time_ns: BASE_NS + 3 }, "a", 1_000 + 2 * k);
+    const end = { type: "span_ended", trace_id: tree.traceId, span_id } as const;
+    tree.apply({ ...end, time_ns: BASE_NS + 4, status: "ok" }, "a", 1_001 + 2 * k);
+  }
+  tree.settle();
+  const before = active(minimap, "other");
+  const steps = minimap.build(tree, new KindGroups(), clockAt(10), SCALE);
+  expect(steps.next().done).toBe(false);
+  expect(active(minimap, "other")).toEqual(before);
+  expect(steps.next().done).toBe(true);
+  expect(active(minimap, "other")).toEqual([0, 0, 0, 6_000, 0, 0, 0, 0, 0, 0]);
 });

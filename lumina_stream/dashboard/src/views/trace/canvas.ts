@@ -20,17 +20,25 @@ export function penOf(canvas: HTMLCanvasElement, width: number, height: number):
   const ratio = devicePixelRatio || 1;
   const across = Math.max(1, Math.round(width * ratio));
   const down = Math.max(1, Math.round(height * ratio));
+  const pen = canvas.getContext("2d", { alpha: false });
   if (canvas.width !== across || canvas.height !== down) {
     canvas.width = across;
     canvas.height = down;
+    if (pen) fonts.delete(pen); // a new size resets all that was set
   }
-  const pen = canvas.getContext("2d", { alpha: false });
   pen?.setTransform(ratio, 0, 0, ratio, 0, 0);
   return pen;
 }
 
+/** The font that a pen has: setting the same one again costs a twentieth of a frame. */
+const fonts = new WeakMap<Pen, string>();
+
 export function setFont(pen: Pen, size = 12, weight = 400): void {
-  pen.font = `${weight} ${size}px ${palette().sans}`;
+  const font = `${weight} ${size}px ${palette().sans}`;
+  if (fonts.get(pen) !== font) {
+    pen.font = font;
+    fonts.set(pen, font);
+  }
   pen.textBaseline = "middle";
   pen.textAlign = "left";
 }

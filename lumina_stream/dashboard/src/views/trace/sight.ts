@@ -88,7 +88,9 @@ export class Sight {
   private isDirty = true;
   private isAlive = false;
   private isStale = false;
-  private lastPx = NaN;
+  private lastPlace = "";
+  /** Device pixels across the bars, at most. */
+  private across = 4096;
   private lastTick = NaN;
   private calm = 0;
   private later = 0;
@@ -181,6 +183,7 @@ export class Sight {
 
   /** Say how wide the bars' canvas is: after the end of the trace its duration is written. */
   giveWidth(width: number): void {
+    this.across = Math.ceil(width * (devicePixelRatio || 1));
     const margin = Math.min(0.2, DURATION_PX / width);
     if (Math.abs(margin - this.axis.margin) < 0.001) return;
     this.axis.margin = margin;
@@ -201,14 +204,12 @@ export class Sight {
     this.switchTree();
     const frame = this.present.look(ms);
     const moves = this.axis.moves(ms);
-    const px = Math.round(
-      ((frame.clock.now - frame.view.from) / (frame.view.to - frame.view.from)) * 4096,
-    );
+    const place = this.placeOf(frame);
     const { tick } = frame;
-    const passes = this.isAlive && (px !== this.lastPx || tick !== this.lastTick);
+    const passes = this.isAlive && (place !== this.lastPlace || tick !== this.lastTick);
     if (this.isDirty || moves || passes || this.isStale) {
       this.isDirty = false;
-      this.lastPx = px;
+      this.lastPlace = place;
       this.lastTick = tick;
       this.work(frame);
       this.isAlive = false;
@@ -218,6 +219,16 @@ export class Sight {
     if (moves || this.isStale || this.film.state.get() === "playing") paintSoon(this.frame);
     else if (this.isAlive) this.again();
   };
+
+  /** Where now is, in device pixels of what is shown and of the whole: until it is in another one,
+   *  what is painted is what would be painted. */
+  private placeOf({ clock, view, whole }: Frame): string {
+    const at = ({ from, to }: Range) => {
+      const share = (clock.now - from) / (to - from);
+      return share > 1 ? Infinity : Math.round(share * this.across);
+    };
+    return `${at(view)} ${at(whole)}`;
+  }
 
   /** Paint again as time goes on: in the next frame, or in a second where that is less motion. */
   private again(): void {

@@ -6,7 +6,8 @@ import { fromPx, toPx } from "../../model/axis";
 import type { Scale } from "../../model/axis";
 import { KIND_GROUPS, KindGroups } from "../../model/kinds";
 import { Minimap } from "../../model/minimap";
-import { Paced } from "../../model/paced";
+import { PacedSteps } from "../../model/paced";
+import { NONE } from "../../model/tree";
 import { grain, penOf } from "./canvas";
 import type { Pen } from "./canvas";
 import { palette } from "./palette";
@@ -18,7 +19,7 @@ const EDGE = 6;
 export function Strip({ sight }: { sight: Sight }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const held = useMemo(
-    () => ({ minimap: new Minimap(), groups: new KindGroups(), paced: new Paced() }),
+    () => ({ minimap: new Minimap(), groups: new KindGroups(), paced: new PacedSteps() }),
     [sight],
   );
 
@@ -35,11 +36,10 @@ export function Strip({ sight }: { sight: Sight }) {
     observer.observe(element);
     let treeSeen: unknown = null;
     let lookSeen = "";
+    let paintedSeen = "";
     const drawn = document.createElement("canvas");
     const stopPainting = sight.paint((frame) => {
       if (width === 0) return false;
-      const pen = penOf(element, width, height);
-      if (!pen) return false;
       scale = { ...frame.whole, width };
       const { minimap, groups, paced } = held;
       const nowPx = frame.isOpen ? Math.floor(toPx(scale, frame.clock.now)) : 0;
@@ -52,7 +52,7 @@ export function Strip({ sight }: { sight: Sight }) {
         () => {
           treeSeen = frame.tree;
           frame.tree.settle();
-          minimap.build(frame.tree, groups, frame.clock, { ...scale, width: across });
+          return minimap.build(frame.tree, groups, frame.clock, { ...scale, width: across });
         },
         isOther,
       );
@@ -63,14 +63,22 @@ export function Strip({ sight }: { sight: Sight }) {
         lookSeen = look;
         const drawing = penOf(drawn, width, height);
         if (drawing) drawColumns(drawing, height, minimap);
+        paintedSeen = "";
       }
+      const now = frame.isOpen ? Math.round(toPx(scale, frame.clock.now)) : NONE;
+      const brush = brushOf(scale, frame);
+      // Most frames change nothing here, and what is not drawn anew needs not be put together anew.
+      const painted = `${width} ${now} ${brush}`;
+      if (painted === paintedSeen) return frame.isOpen;
+      paintedSeen = painted;
+      const pen = penOf(element, width, height);
+      if (!pen) return false;
       pen.drawImage(drawn, 0, 0, width, height);
-      const now = Math.round(toPx(scale, frame.clock.now));
-      if (frame.isOpen && now <= scale.width) {
+      if (now >= 0 && now <= scale.width) {
         pen.fillStyle = palette().running;
         pen.fillRect(now, 0, 1, height);
       }
-      drawBrush(pen, scale, height, frame);
+      if (brush) drawBrush(pen, scale.width, height, brush);
       return frame.isOpen;
     });
 
@@ -209,15 +217,21 @@ function drawColumns(pen: Pen, height: number, minimap: Minimap): void {
   }
 }
 
-function drawBrush(pen: Pen, scale: Scale, height: number, { view, whole }: Frame): void {
-  if (view.from <= whole.from && view.to >= whole.to) return;
-  const colours = palette();
+type Brush = readonly [from: number, to: number];
+
+/** What is in view, px; null: all of it. */
+function brushOf(scale: Scale, { view, whole }: Frame): Brush | null {
+  if (view.from <= whole.from && view.to >= whole.to) return null;
   const from = Math.round(toPx(scale, view.from));
-  const to = Math.max(from + 2, Math.round(toPx(scale, view.to)));
+  return [from, Math.max(from + 2, Math.round(toPx(scale, view.to)))];
+}
+
+function drawBrush(pen: Pen, width: number, height: number, [from, to]: Brush): void {
+  const colours = palette();
   pen.globalAlpha = 0.7;
   pen.fillStyle = colours.surface;
   pen.fillRect(0, 0, from, height);
-  pen.fillRect(to, 0, scale.width - to, height);
+  pen.fillRect(to, 0, width - to, height);
   pen.globalAlpha = 1;
   pen.fillStyle = colours.running;
   pen.fillRect(from - 1, 0, 2, height);
