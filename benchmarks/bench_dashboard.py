@@ -1,13 +1,16 @@
 """How quick is the trace page? From a call to the painted bar, large traces, and a flood of events.
 
 A relay, producers and a headless Chromium (without a GPU) in processes of their own. Frames are gaps
-between animation frames of the page; beside those of a trace stand those of an idle page of the same run.
+between animation frames of the page; beside those of a trace stand those of the same page while nothing
+goes on in it: before, and as long again after a flood. Others' work on the machine lengthens all of them, so
+its load is said with each figure.
 
     bench_dashboard.py [--large] [--seconds 60]      --large: a trace of 1,000,000 spans, too
 """
 
 import argparse
 import gzip
+import os
 import statistics
 import subprocess
 import sys
@@ -18,10 +21,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lumina_stream.model.events import SpanEnded, SpanStarted
+from lumina_stream.model.tree import TraceTree
+from lumina_stream.protocol.wire import JSON
+from lumina_stream.relay.outline import outline
 from lumina_stream.transport.child_relay import ChildRelay
 
 try:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, CDPSession, Page
 except ImportError:
     print("without a browser there is nothing to measure: pip install 'lumina-stream[browser]'")
     sys.exit(0)
@@ -121,12 +128,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     options = parser.parse_args()
     weigh()
+    sizes = (100_000, 1_000_000) if options.large else (100_000,)
+    for spans in sizes:
+        relay_outline(spans)
     with tempfile.TemporaryDirectory() as folder:
         relay = ChildRelay.start("--data", folder)
         try:
             with chromium() as browser:
                 call_to_bar(browser, relay.url)
-                for spans in (100_000, 1_000_000) if options.large else (100_000,):
+                for spans in sizes:
                     large(browser, relay.url, spans)
                 flood(browser, relay.url, 5_000, options.seconds)
         finally:
@@ -138,6 +148,24 @@ def weigh() -> None:
     files = [*(REPOSITORY / "lumina_stream/dashboard/static").rglob("*.*")]
     size = sum(len(gzip.compress(file.read_bytes(), 9)) for file in files)
     print(f"the whole page: {size / 1000:.1f} kB gzip, {len(files)} files")
+
+
+def relay_outline(spans: int) -> None:
+    """Print how long the relay's loop is busy with the outline of a trace, in pieces of 2 ms."""
+    trace_id, producer = "a" * 32, "b" * 16
+    tree = TraceTree(trace_id)
+    for number in range(spans):
+        span_id, parent = f"{number + 1:016x}", f"{max(1, number // 10):016x}"
+        begun = time.time_ns()
+        kept = SpanStarted(trace_id, span_id, begun, f"step {number % 10}", parent, kind="tool")
+        tree.apply(kept, producer, 2 * number + 1)
+        tree.apply(SpanEnded(trace_id, span_id, begun + 1_000), producer, 2 * number + 2)
+    begun, busy = time.perf_counter(), time.process_time()
+    size = sum(len(JSON.encode(frame)) for frame in outline(1, trace_id, tree))
+    took, busy = time.perf_counter() - begun, time.process_time() - busy
+    print(
+        f"relay, outline of {spans:,} spans: {took:.2f} s, CPU {busy:.2f} s, {size / 1e6:.1f} MB; {load()}"
+    )
 
 
 def call_to_bar(browser: Browser, url: str) -> None:
@@ -166,7 +194,7 @@ def call_to_bar(browser: Browser, url: str) -> None:
     ]
     cuts = statistics.quantiles(took, n=100)
     print(
-        f"call to painted bar: p50 {cuts[49]:.0f} ms, p95 {cuts[94]:.0f} ms, max {max(took):.0f} ms"
+        f"call to painted bar: p50 {cuts[49]:.0f} ms, p95 {cuts[94]:.0f} ms, max {max(took):.0f} ms; {load()}"
     )
 
 
@@ -188,7 +216,7 @@ def large(browser: Browser, url: str, spans: int) -> None:
             page.wait_for_timeout(50)
         page.mouse.move(900, 500)
         print(
-            f"{spans:,} spans: first rows {first:.2f} s, whole {whole:.2f} s, {heap(page):.0f} MB"
+            f"{spans:,} spans: first rows {first:.2f} s, whole {whole:.2f} s, {heap(page):.0f} MB; {load()}"
         )
         print(f"  idle   {idle}")
         print(f"  scroll {frames(page, lambda: wheel(page, 240, 150))}")
@@ -203,13 +231,23 @@ def flood(browser: Browser, url: str, rate: int, seconds: float) -> None:
     """Print the frames of a page that shows a trace into which so many events a second come."""
     with open_page(browser, f"{url}/#/trace/{NOWHERE}") as page:
         page.get_by_role("heading", name="There is no such trace here.").wait_for()
-        idle = frames(page, lambda: page.wait_for_timeout(3000))
+        before = frames(page, lambda: page.wait_for_timeout(seconds * 500))
         with start(FLOOD, url, str(rate), str(seconds + 5)) as process:
             page.goto(f"{url}/#/trace/{said(process)}")
             until(page, f"() => ({ROWS})() > 1")
+            session = page.context.new_cdp_session(page)
+            session.send("Performance.enable", {"timeDomain": "threadTicks"})
+            busy = busy_s(session)
             found = frames(page, lambda: page.wait_for_timeout(seconds * 1000))
-        print(f"{rate:,} events/s for {seconds:.0f} s: {found}; {heap(page):.0f} MB")
-        print(f"  idle   {idle}")
+            share = (busy_s(session) - busy) / seconds
+            print(
+                f"{rate:,} events/s for {seconds:.0f} s: {found}; "
+                f"the page's thread {share:.0%} of a core, {heap(page):.0f} MB; {load()}"
+            )
+        page.wait_for_timeout(5000)  # the rest of it
+        after = frames(page, lambda: page.wait_for_timeout(seconds * 500))
+        print(f"  idle   {before} (before)")
+        print(f"         {after} (the same trace, ended)")
 
 
 # --- parts -----------------------------------------------------------------------------------------
@@ -249,6 +287,16 @@ def wheel(page: Page, by: int, times: int) -> None:
     for number in range(times):
         page.mouse.wheel(0, by if number % 50 < 40 else -2 * by)
         page.wait_for_timeout(8)
+
+
+def busy_s(session: CDPSession) -> float:
+    """Return for how long the page's main thread has run so far."""
+    found = session.send("Performance.getMetrics")["metrics"]
+    return next(one["value"] for one in found if one["name"] == "TaskDuration")
+
+
+def load() -> str:
+    return f"load {os.getloadavg()[0]:.1f}"
 
 
 def heap(page: Page) -> float:
