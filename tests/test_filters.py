@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support.projected import SECOND, START, Relay, ended, span, started, trace, whole
 
 from lumina_stream.model.events import (
@@ -17,10 +15,9 @@ from lumina_stream.model.events import (
     ProducerStarted,
 )
 from lumina_stream.protocol.frames import Filter
-from lumina_stream.relay import attributes, backlog, held, projection_store, settling
-from lumina_stream.relay.attributes import LENGTH, MOST, digest_of, text_of
+from lumina_stream.relay import backlog, held, projection_store, settling
 from lumina_stream.relay.projections import drained
-from lumina_stream.relay.rates import RateQuery, Rates
+from lumina_stream.relay.rates import RateQuery
 from lumina_stream.relay.selection import COLUMNS, QueryError, TraceQuery, selection_of
 
 NOW = 1000  # what the clock of the projections says, in seconds after START
@@ -176,88 +173,6 @@ def test_what_cannot_be_meant(relay: Relay, given: dict[str, Any]) -> None:
         next(relay.projections.rates(RateQuery(**given)))
 
 
-# --- the index of attributes ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        ("a", "a"),
-        ("", ""),
-        ("x" * LENGTH, "x" * LENGTH),
-        ("x" * (LENGTH + 1), None),
-        (True, "true"),
-        (False, "false"),
-        (7, "7"),
-        (-(1 << 63), str(-(1 << 63))),
-        (1 << 64, None),
-        (1.5, "1.5"),
-        (1e300, "1e+300"),
-        (float("nan"), None),
-        (float("inf"), None),
-        (None, None),
-        ([1], None),
-        ({"a": 1}, None),
-        (b"x", None),
-    ],
-)
-def test_what_is_a_label(value: Any, text: str | None) -> None:
-    """Short scalars, as a person writes them."""
-    assert text_of(value) == text
-
-
-def test_a_trace_is_found_by_so_many_attributes(relay: Relay) -> None:
-    """Those that came first; the others are not found, and cost nothing."""
-    relay.send(started(1, attributes={"first": 1, "k" * (LENGTH + 1): 1}))
-    for number in range(MOST + 50):
-        relay.send(AttributeSet(trace(1), span(1 + number % 4), START, f"k{number}", number))
-        if number % 100 == 0 or number > 1_000:
-            relay.projections.list()
-    assert found(relay, {"attribute": ("first=1", "k9=9", f"k{MOST - 2}={MOST - 2}")}) == {1}
-    assert found(relay, {"attribute": (f"k{MOST - 1}={MOST - 1}",)}) == set()
-    assert len(relay.projections._store.digests(trace(1))) == 8 * MOST  # pyright: ignore[reportPrivateUsage]
-
-
-def test_only_what_changed_is_looked_at(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A span once a change, and none on the way of an event."""
-    looked: list[int] = []
-    add = attributes.add_digests
-
-    def counting(digests: Any, nodes: Any) -> None:
-        nodes = list(nodes)
-        looked.append(len(nodes))
-        add(digests, nodes)
-
-    monkeypatch.setattr(settling, "add_digests", counting)
-    relay.send(*(started(1, n, parent_id=span(1) if n > 1 else None) for n in range(1, 51)))
-    assert looked == []
-    relay.projections.list()
-    relay.projections.list()
-    relay.send(ended(1, 7))
-    relay.projections.checkpoint()
-    relay.projections.list()
-    assert looked == [50, 1]
-
-
-def test_retention_forgets_attributes_too(relay: Relay) -> None:
-    """Nothing is left in the store of a trace that the log no longer holds."""
-    tell(relay)
-    relay.projections.list()
-    relay.projections.checkpoint()
-    store = relay.projections._store  # pyright: ignore[reportPrivateUsage]
-    assert store.digests(trace(6))
-    store.prune(relay.log.next_offset)
-    assert store.digests(trace(6)) == b""
-    assert store.digests(trace(5))
-
-
-@given(st.text(max_size=20), st.text(max_size=20))
-def test_digests_tell_pairs_apart(one: str, other: str) -> None:
-    """Eight bytes each, of any text."""
-    assert (digest_of(one) == digest_of(other)) == (one == other)
-    assert len(digest_of(one)) == 8
-
-
 # --- steps ----------------------------------------------------------------------------------------
 
 
@@ -354,67 +269,3 @@ def test_open_traces_are_not_drawn_for_nothing(
     assert len(drawn) == len(left) >= 100
     assert relay.projections.running(1)[1] == 750
     assert len(found(relay, {"state": "running"}, limit=1_000)) == 250
-
-
-# --- rates ----------------------------------------------------------------------------------------
-
-
-def rates(relay: Relay, **given: Any) -> dict[str, Any]:
-    return drained(relay.projections.rates(RateQuery(**given)))
-
-
-def test_rates_of_nothing(relay: Relay) -> None:
-    """No trace, no figure that would mean one."""
-    assert rates(relay) == {
-        "window_s": 300.0,
-        "traces": 0,
-        "traces_per_min": 0.0,
-        "errors": 0,
-        "error_share": 0.0,
-        "p50_ns": None,
-        "p95_ns": None,
-        "running": 0,
-    }
-
-
-@pytest.mark.parametrize("scanned", [1, 7, 1_000])
-def test_rates(relay: Relay, monkeypatch: pytest.MonkeyPatch, scanned: int) -> None:
-    """Over the traces that started in the window; what runs is counted whenever it started."""
-    monkeypatch.setattr(projection_store, "SCANNED", scanned)
-    relay.send(started(500, at=1))
-    relay.send(*whole(501, at=NOW - 301))
-    for number in range(1, 21):
-        relay.send(
-            started(number, at=NOW - 200),
-            ended(number, at=NOW - 200 + number, status="error" if number > 15 else "ok"),
-        )
-    relay.send(started(600, at=NOW - 100))
-    answer = rates(relay)
-    assert answer["window_s"] == 300.0
-    assert (answer["traces"], answer["errors"], answer["running"]) == (21, 5, 2)
-    assert answer["traces_per_min"] == 4.2
-    assert answer["error_share"] == pytest.approx(5 / 21)
-    assert answer["p50_ns"] == pytest.approx(10 * SECOND, rel=1e-3)
-    assert answer["p95_ns"] == pytest.approx(19 * SECOND, rel=1e-3)
-    assert rates(relay, since="1000s")["traces"] == 23
-    assert rates(relay, since="150s")["traces"] == 1
-
-
-@given(st.lists(st.integers(0, 1 << 62), min_size=1, max_size=60))
-def test_quantiles_are_those_of_the_list(durations: list[int]) -> None:
-    """To a thousandth, with a bounded table behind them."""
-    table = Rates()
-    for duration in durations:
-        table.take(duration, 0)
-    answer = table.answer(60.0, 0)
-    ranked = sorted(durations)
-    for percent in (50, 95):
-        exact = ranked[-(-len(ranked) * percent // 100) - 1]
-        assert answer[f"p{percent}_ns"] == pytest.approx(exact, rel=1e-3)
-
-
-@pytest.mark.parametrize("since", ["0s", "8d", "nonsense", "2099-01-01", ""])
-def test_windows_that_are_none(relay: Relay, since: str) -> None:
-    """Too long, empty, in the future, or no time at all."""
-    with pytest.raises(QueryError):
-        next(relay.projections.rates(RateQuery(since=since)))

@@ -12,6 +12,14 @@ export function traceStart(tree: Tree): number {
   return exactly(tree.startNs - tree.baseNs, tree.root === NONE ? NaN : tree.start[tree.root]);
 }
 
+/** Where the axis begins: no span is drawn before the first root, whatever its clock says. NaN while
+ *  nothing has started. */
+export function axisStart(tree: Tree): number {
+  const first = tree.root === NONE ? NONE : tree.firstRoot; // asked for the root, they are in order
+  const start = first === NONE ? NaN : tree.start[first];
+  return start === start ? start : traceStart(tree);
+}
+
 /** The last end or sign of life, ns since the tree's base; NaN while nothing has started. */
 export function traceEnd(tree: Tree): number {
   if (tree.startNs === 0) return NaN;

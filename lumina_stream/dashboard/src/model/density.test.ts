@@ -47,6 +47,18 @@ test("what begins or ends outside is counted inside", () => {
   ).toEqual([2, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
 });
 
+test("what is said to have begun before its parent is counted where its parent begins", () => {
+  const tree = sketch([
+    { name: "parent", from: 4, to: 9 },
+    { name: "a", in: 0, from: -100, to: -99 },
+    { name: "b", in: 0, from: 2, to: 6 },
+  ]);
+  const counted = new Int32Array(10);
+  const members = { list: Int32Array.of(1, 2), from: 0, count: 2 };
+  densityColumns(tree, members, clockAt(10), SCALE, counted);
+  expect([...counted]).toEqual([0, 0, 0, 0, 2, 1, 0, 0, 0, 0]);
+});
+
 test("figures of a density row", () => {
   const spans: Sketched[] = Array.from({ length: 100 }, (_, k) => ({
     name: "x",

@@ -2,6 +2,7 @@
 
 import { toPx } from "./axis";
 import type { Scale } from "./axis";
+import { drawnStart } from "./geometry";
 import { durationOf, endOf } from "./times";
 import type { Clock } from "./times";
 import { ERROR, NONE, RUNNING } from "./tree";
@@ -22,10 +23,13 @@ export function densityColumns(
 ): number {
   columns.fill(0);
   const last = columns.length - 1;
+  const parent = count > 0 ? tree.parent[list[from]] : NONE;
+  const least = parent === NONE ? NaN : drawnStart(tree, parent);
   for (let k = from; k < from + count; k++) {
     const i = list[k];
     const start = tree.start[i];
-    const left = Math.floor(toPx(scale, start));
+    // As bars are drawn: not before their parents.
+    const left = Math.floor(toPx(scale, start < least ? least : start));
     if (!(left <= last)) continue; // outside, or it has not started
     const right = Math.max(left, Math.ceil(toPx(scale, endOf(tree, i, clock))) - 1);
     if (right < 0) continue;

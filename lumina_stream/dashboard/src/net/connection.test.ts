@@ -149,8 +149,10 @@ test("a connection that is silent for ten seconds is dead", async () => {
   expect([FakeSocket.all.length, connection.status.get()]).toEqual([1, "live"]);
   vi.advanceTimersByTime(9_000);
   expect(connection.status.get()).toBe("live");
+  const quietNs = connection.nowNs(); // quiet is not lost: time goes on
   vi.advanceTimersByTime(2_000);
   expect([FakeSocket.all[0].isClosed, connection.status.get()]).toEqual([true, "reconnecting"]);
+  expect(quietNs - connection.nowNs()).toBeCloseTo(9e9, -4); // its clock stands at its last word
   await settle();
   vi.advanceTimersByTime(100);
   expect(FakeSocket.all.length).toBe(2);

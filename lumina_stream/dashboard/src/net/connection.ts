@@ -43,6 +43,8 @@ export class Connection {
   private factLength = FACT_LENGTH;
   private attempts = 0;
   private heardMs = 0;
+  /** When the last message came, of whatever connection. */
+  private toldMs = 0;
   private retry: ReturnType<typeof setTimeout> | undefined;
   private readonly check: ReturnType<typeof setInterval>;
   private readonly unwatch: () => void;
@@ -73,9 +75,11 @@ export class Connection {
     this.drop();
   }
 
-  /** The relay's wall clock, ns; 0 while it has not said what time it is. */
+  /** The relay's wall clock, ns; 0 while it has not said what time it is. While it does not answer the
+   *  clock stands at its last word: nobody knows what ran on since. */
   nowNs(): number {
-    return this.clock.at(performance.now());
+    const isHeard = this.status.get() !== "reconnecting";
+    return this.clock.at(isHeard ? performance.now() : this.toldMs);
   }
 
   private connect(): void {
@@ -94,7 +98,7 @@ export class Connection {
     };
     socket.onmessage = ({ data }: MessageEvent<unknown>) => {
       const receivedMs = performance.now();
-      this.heardMs = receivedMs;
+      this.heardMs = this.toldMs = receivedMs;
       if (typeof data !== "string") return;
       this.waiting.push({ text: data, receivedMs });
       this.waitingLength += data.length;

@@ -103,6 +103,8 @@ test("what runs, and how many there are beside those that are listed", () => {
     last_ns: 2,
   };
   sockets.running.say(SUBSCRIBED, { type: "running", upto: 5, spans: [span], total: 9 });
+  expect(list.running.get().total).toBe(0); // nobody has looked yet
+  page.paint();
   expect(list.running.get()).toEqual({ spans: [span], total: 9 });
 });
 
@@ -191,6 +193,15 @@ test("a list that is open for long keeps the newest ones and those that run", ()
   expect([shown()[0], shown().at(-1), list.hasMore.get()]).toEqual(["t3999", "t0", true]);
 });
 
+test("a list that nobody looks at keeps no more than twice as many", () => {
+  sockets.traces.say(SUBSCRIBED, traces(...range(0, 1_000)));
+  const sort = vi.spyOn(Array.prototype, "sort");
+  for (let n = 1_000; n < 9_000; n += 100) sockets.traces.say(traces(...range(n, n + 100)));
+  expect(sort).toHaveBeenCalledTimes(3); // by which the oldest are found and let go of
+  page.paint();
+  expect([shown().length, shown()[0]]).toEqual([2_000, "t8999"]);
+});
+
 test("a page that is asked for while the filter changes is left", async () => {
   sockets.traces.say(SUBSCRIBED, traces(...range(0, 1_000)));
   page.answers.set("v1/traces", { status: 200, body: { traces: range(0, 2), next: null } });
@@ -205,8 +216,10 @@ test("the relay is lost, and found again", async () => {
   page.paint();
   sockets.traces.end();
   expect([list.status.get(), shown()]).toEqual(["reconnecting", ["t1"]]);
+  const lostNs = list.nowNs();
   await settle();
   vi.advanceTimersByTime(5_000);
+  expect(list.nowNs()).toBe(lostNs);
   FakeSocket.latest.open().say(SUBSCRIBED, traces(summary(2)));
   page.paint();
   expect([list.status.get(), shown()]).toEqual(["live", ["t2"]]);

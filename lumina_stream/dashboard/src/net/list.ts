@@ -21,6 +21,7 @@ const RATES_SINCE = "5m";
 /** A double holds a time of these years to 128 ns. */
 const ROUNDING_NS = 256;
 
+type Runs = { spans: readonly OpenSpan[]; total: number };
 type Page = { traces: readonly TraceSummary[]; next: string | null };
 
 export class LiveList {
@@ -28,10 +29,7 @@ export class LiveList {
    *  before. */
   readonly traces = new Atom<readonly TraceSummary[]>([]);
   /** Of all traces, longest first; `total` counts those that are not listed, too. */
-  readonly running = new Atom<{ spans: readonly OpenSpan[]; total: number }>({
-    spans: [],
-    total: 0,
-  });
+  readonly running = new Atom<Runs>({ spans: [], total: 0 });
   /** Of the traces that match the filter and started in the last minutes. */
   readonly rates = new Atom<Rates | null>(null);
   readonly status = new Atom<LinkStatus>("loading");
@@ -45,6 +43,8 @@ export class LiveList {
   private readonly clock = new RelayClock();
   private readonly runningConnection: Connection;
   private connection: Connection;
+  /** What `running` will be in the next frame that somebody sees. */
+  private runs: Runs = this.running.get();
   private known = new Map<string, TraceSummary>();
   private mostKept = KEPT;
   /** Of the view as it began: how many traces came so far, and whether any did. */
@@ -64,7 +64,8 @@ export class LiveList {
       {
         take: (update) => {
           if (update.type !== "running") return;
-          this.running.set({ spans: update.spans, total: update.total });
+          this.runs = { spans: update.spans, total: update.total };
+          paintSoon(this.publishRuns);
         },
       },
       this.clock,
@@ -74,9 +75,10 @@ export class LiveList {
     this.askRates();
   }
 
-  /** The relay's wall clock as estimated here, ns; 0 until it has said what time it is. */
+  /** The relay's wall clock as estimated here, ns; 0 until it has said what time it is. It stands while
+   *  the relay does not answer. */
   nowNs(): number {
-    return this.clock.at(performance.now());
+    return this.connection.nowNs();
   }
 
   setFilter(filter: Filter): void {
@@ -119,6 +121,8 @@ export class LiveList {
         } else if (update.type === "removed") {
           for (const id of update.trace_ids) this.known.delete(id);
         } else return;
+        // A hidden tab publishes nothing, and still keeps no more than it should.
+        if (this.known.size > 2 * this.mostKept) this.sorted();
         if (this.isListed) this.publishSoon();
       },
     };
@@ -137,6 +141,8 @@ export class LiveList {
     connection.behind.watch(() => this.behind.set(connection.behind.get()));
     return connection;
   }
+
+  private readonly publishRuns = (): void => this.running.set(this.runs);
 
   private begin(): void {
     this.known = new Map();
@@ -167,10 +173,14 @@ export class LiveList {
   }
 
   private publish(): void {
+    this.traces.set(this.sorted());
+    this.status.set(this.connection.status.get());
+  }
+
+  private sorted(): TraceSummary[] {
     const traces = [...this.known.values()].sort(newestFirst);
     if (traces.length > this.mostKept) this.forget(traces);
-    this.traces.set(traces);
-    this.status.set(this.connection.status.get());
+    return traces;
   }
 
   /** Let go of the oldest ones that have ended: `more` brings them back. */

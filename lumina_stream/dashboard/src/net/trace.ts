@@ -57,8 +57,8 @@ export class LiveTrace {
     return this.connection.refusal;
   }
 
-  /** The relay's wall clock as estimated here, ns; the trace's last sign of life while it is not
-   *  known. */
+  /** The relay's wall clock as estimated here, ns; it stands while the relay does not answer. The
+   *  trace's last sign of life while it is not known. */
   nowNs(): number {
     return this.connection.nowNs() || this.tree.lastSeenNs;
   }

@@ -2,6 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 
+import { clock } from "../model/format";
 import { Copy } from "./copy";
 
 /** `action` is the one thing that helps. */
@@ -38,6 +39,20 @@ export function Refused({ reason }: { reason: string }) {
         {reason}
       </Notice>
     </main>
+  );
+}
+
+/** A line above what was there when the relay was last heard. */
+export function Lost({ asOfNs }: { asOfNs: number }) {
+  return (
+    <div class="strip" role="status">
+      <span>
+        The relay does not answer. What you see is as of {clock(asOfNs)}; it goes on by itself.
+      </span>
+      <button type="button" class="bordered" onClick={() => location.reload()}>
+        Reload
+      </button>
+    </div>
   );
 }
 

@@ -1,15 +1,13 @@
 // The first page: what runs now, how it goes, and every trace, newest first.
 
-import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
 import { parse } from "../model/filter";
-import { clock } from "../model/format";
-import type { LinkStatus } from "../net/connection";
 import { LiveList } from "../net/list";
 import { useAtom } from "../state/atom";
 import { go } from "../state/route";
 import { useConnection } from "./connection";
-import { FirstTrace, Notice, Refused } from "./empty";
+import { FirstTrace, Lost, Notice, Refused } from "./empty";
 import { Rates } from "./rates";
 import { Running } from "./running";
 import { TraceTable } from "./table";
@@ -41,11 +39,11 @@ function Content({ list, q }: { list: LiveList; q: string }) {
   const status = useAtom(list.status);
   const isBlank = useAtom(list.traces).length === 0 && !q;
   const isStill = useAtom(list.running).total === 0;
-  const nowNs = useNow(list, status);
+  const nowNs = () => list.nowNs();
   if (isBlank && isStill && status === "loading") return <Connecting />;
   return (
     <>
-      {status === "reconnecting" && <Lost nowNs={nowNs()} />}
+      {status === "reconnecting" && <Lost asOfNs={nowNs()} />}
       {isBlank && isStill ? (
         <FirstTrace />
       ) : (
@@ -96,26 +94,4 @@ function Connecting() {
     return () => clearTimeout(timer);
   }, []);
   return isLate ? <Notice title="Connecting to the relay…" /> : <div class="notice" />;
-}
-
-/** The relay's time; it stands still while the relay is not heard: nobody knows what ran on
- * since. */
-function useNow(list: LiveList, status: LinkStatus): () => number {
-  const stopped = useRef(0);
-  if (status === "live") stopped.current = 0;
-  else stopped.current ||= list.nowNs();
-  return useCallback(() => stopped.current || list.nowNs(), [list]);
-}
-
-function Lost({ nowNs }: { nowNs: number }) {
-  return (
-    <div class="strip" role="status">
-      <span>
-        The relay does not answer. What you see is as of {clock(nowNs)}; it goes on by itself.
-      </span>
-      <button type="button" class="bordered" onClick={() => location.reload()}>
-        Reload
-      </button>
-    </div>
-  );
 }

@@ -9,7 +9,7 @@ export const TRACE_KEYS: readonly KeyGroup[] = [
       [["↑", "↓"], "The span above or below"],
       [["→"], "Open what is below a span, go into it"],
       [["←"], "Close it, go to its parent"],
-      [["Page ↑", "Page ↓"], "A screen up or down"],
+      [["PgUp", "PgDn"], "A screen up or down"],
       [["Home", "End"], "The first or last span"],
       [["Enter"], "Into the span's panel"],
       [["["], "Fold one level"],

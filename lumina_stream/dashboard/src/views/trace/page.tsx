@@ -9,7 +9,7 @@ import { useAtom } from "../../state/atom";
 import { route } from "../../state/route";
 import type { View } from "../../state/route";
 import { useConnection } from "../connection";
-import { Notice, Refused } from "../empty";
+import { Lost, Notice, Refused } from "../empty";
 import { listHref } from "../filter_box";
 import { SpanPanel } from "../panel/panel";
 import { cut } from "./canvas";
@@ -91,6 +91,7 @@ function Shown({ sight }: { sight: Sight }) {
   const at = useAtom(route);
   const view: View = at.page === "trace" ? at.view : "waterfall";
   const isNarrow = useNarrow();
+  const isLost = useAtom(sight.live.status) === "reconnecting";
   useSelection(sight, at.page === "trace" ? at.span : null);
   useMoment(sight, at.page === "trace" ? at.at : null);
   useKeyboard(sight, view);
@@ -102,7 +103,8 @@ function Shown({ sight }: { sight: Sight }) {
   }, [view, sight]);
   const isTimed = view === "waterfall" || view === "flame";
   return (
-    <main class="trace-page">
+    <main class={`trace-page${isLost ? " is-stale" : ""}`}>
+      {isLost && <Lost asOfNs={sight.live.nowNs()} />}
       <Head sight={sight} />
       <Tools sight={sight} view={view} />
       <Progress sight={sight} />

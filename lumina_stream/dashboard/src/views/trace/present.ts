@@ -1,7 +1,7 @@
 // The moment that is shown: what time it is, what the axis spans, whether time goes on.
 
 import type { Axis, Range } from "../../model/axis";
-import { traceEnd, traceStart } from "../../model/bounds";
+import { axisStart, traceEnd } from "../../model/bounds";
 import type { Clock } from "../../model/times";
 import type { Tree } from "../../model/tree";
 import type { LiveTrace } from "../../net/trace";
@@ -81,7 +81,7 @@ export class Present {
   /** The axis spans the trace as it is now, also while a moment of it is replayed. */
   private grow(tree: Tree, clock: Clock, ms: number): void {
     const whole = this.live.tree;
-    const start = traceStart(whole);
+    const start = axisStart(whole);
     if (start !== start) return;
     const isOpen = whole.openCount > 0;
     const now = this.film.isOn ? this.live.nowNs() - whole.baseNs : clock.now;

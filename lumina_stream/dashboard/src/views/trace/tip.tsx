@@ -116,7 +116,8 @@ function aboutSpan({ tree, clock, zero }: Frame, i: number): About | null {
   // Of a million children the sum would take its time at each move of the pointer.
   if (tree.childCount[i] > 0 && tree.childCount[i] <= 100_000)
     said.push(["Self", duration(selfTime(tree, i, clock))]);
-  said.push(["Start", `+${duration(tree.start[i] - zero)}`]);
+  const start = tree.start[i] - zero;
+  said.push(["Start", `${start < 0 ? "" : "+"}${duration(start)}`]);
   const seen =
     state === INTERRUPTED ? `, last seen ${timeOfDay(tree.baseNs + tree.lastSeen(i))}` : "";
   said.push(["State", tree.state(i) + seen]);
