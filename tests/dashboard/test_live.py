@@ -39,6 +39,10 @@ STEPS = """
     lumina.flush()
     wait("ended")
 """
+FRAMES = """count => new Promise((done) => {
+    const next = () => (count-- > 0 ? requestAnimationFrame(next) : done());
+    next();
+})"""
 
 
 class Steps:
@@ -140,6 +144,11 @@ def test_relay_restarts_below_the_page(browser: "Browser", relay: RelayProcess) 
             port = relay.port
             relay.kill()
             page.get_by_text("Reconnecting").first.wait_for()
+            page.get_by_text("The relay does not answer.").wait_for()
+            page.evaluate(FRAMES, 15)  # the text that was about to tick
+            took = page.locator(".trace-hero").inner_text()
+            page.evaluate(FRAMES, 60)
+            assert page.locator(".trace-hero").inner_text() == took, "nobody knows what ran on"
             keep(page, "reconnecting")
             relay.start(port)
             assert steps.go() == "child"

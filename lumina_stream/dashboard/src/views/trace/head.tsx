@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 
-import { traceEnd, traceStart } from "../../model/bounds";
+import { traceEnd, axisStart } from "../../model/bounds";
 import { UNKNOWN, cost, count, duration, tokens } from "../../model/format";
 import { NONE } from "../../model/tree";
 import { useAtom } from "../../state/atom";
@@ -157,9 +157,9 @@ function Took({ sight, ticks }: { sight: Sight; ticks: boolean }) {
   return <span ref={text} />;
 }
 
-/** From the first start to the last end, or to now. */
+/** As it is drawn: from the first root to the last end, or to now. */
 function tookNs({ tree, film, live }: Sight): number {
-  if (tree.openCount === 0) return traceEnd(tree) - traceStart(tree);
+  if (tree.openCount === 0) return traceEnd(tree) - axisStart(tree);
   const now = film.isOn ? film.time : live.nowNs() - tree.baseNs;
-  return Math.max(0, now - traceStart(tree));
+  return Math.max(0, now - axisStart(tree));
 }
