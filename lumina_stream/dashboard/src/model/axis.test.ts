@@ -80,6 +80,9 @@ test.each([
   [HOUR, 30 * S, "1 h 0 m 0 s"],
   [26 * HOUR, HOUR, "1 d 2 h"],
   [2 * DAY, DAY, "2 d"],
+  [999.98 * MS, MS, "1.000 s"],
+  [999.98 * MS, MS / 100, "999.98 ms"],
+  [118_000, MS, "118 µs"],
 ])("%d ns in steps of %d is %s", (ns, step, label) => {
   expect(tickLabel(ns, step)).toBe(label);
 });

@@ -81,9 +81,10 @@ export function tickLabel(ns: number, step: number): string {
   if (ns === 0) return "0";
   if (ns < 0) return `−${tickLabel(-ns, step)}`;
   if (ns < MINUTE) {
-    const [unit, size] = UNITS.find(([, size]) => ns >= size) ?? UNITS[3];
-    const digits = Math.max(0, Math.ceil(-Math.log10(step / size) - 1e-9));
-    return `${(ns / size).toFixed(digits)} ${unit}`;
+    const at = UNITS.findIndex(([, size]) => ns >= size);
+    const said = inUnit(ns, step, at < 0 ? UNITS.length - 1 : at);
+    // 999.98 ms in steps of one are no 1000 ms.
+    return at > 0 && parseFloat(said) >= 1000 ? inUnit(ns, step, at - 1) : said;
   }
   const seconds = ns / S;
   const parts: string[] = [];
@@ -98,6 +99,12 @@ export function tickLabel(ns: number, step: number): string {
     parts.push(`${(seconds % 60).toFixed(digits)} s`);
   }
   return parts.join(" ");
+}
+
+function inUnit(ns: number, step: number, at: number): string {
+  const [unit, size] = UNITS[at];
+  const digits = Math.max(0, Math.ceil(-Math.log10(step / size) - 1e-9));
+  return `${(ns / size).toFixed(digits)} ${unit}`;
 }
 
 /** The shortest stretch that can be zoomed to, ns: below it a double has no more to show. */

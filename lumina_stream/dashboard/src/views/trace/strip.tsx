@@ -66,7 +66,7 @@ export function Strip({ sight }: { sight: Sight }) {
         paintedSeen = "";
       }
       const now = frame.isOpen ? Math.round(toPx(scale, frame.clock.now)) : NONE;
-      const brush = brushOf(scale, frame);
+      const brush = sight.axis.all ? null : brushOf(scale, frame); // it may be on its way there
       // Most frames change nothing here, and what is not drawn anew needs not be put together anew.
       const painted = `${width} ${now} ${brush}`;
       if (painted === paintedSeen) return frame.isOpen;
@@ -219,9 +219,8 @@ function drawColumns(pen: Pen, height: number, minimap: Minimap): void {
 
 type Brush = readonly [from: number, to: number];
 
-/** What is in view, px; null: all of it. */
-function brushOf(scale: Scale, { view, whole }: Frame): Brush | null {
-  if (view.from <= whole.from && view.to >= whole.to) return null;
+/** What is in view, px. */
+function brushOf(scale: Scale, { view }: Frame): Brush {
   const from = Math.round(toPx(scale, view.from));
   return [from, Math.max(from + 2, Math.round(toPx(scale, view.to)))];
 }
