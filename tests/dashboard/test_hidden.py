@@ -36,7 +36,7 @@ WATCH = """() => {
         isHidden = hidden;
         document.dispatchEvent(new Event("visibilitychange"));
     };
-    window.drawn = {canvas: 0, elements: 0};
+    window.drawn = {canvas: 0, elements: []};
     for (const name of ["fillRect", "fillText", "drawImage", "fill", "stroke"]) {
         const own = CanvasRenderingContext2D.prototype[name];
         CanvasRenderingContext2D.prototype[name] = function (...given) {
@@ -44,7 +44,10 @@ WATCH = """() => {
             return own.apply(this, given);
         };
     }
-    const note = (changes) => (window.drawn.elements += changes.length);
+    const note = (changes) => {
+        for (const {type, target} of changes)
+            window.drawn.elements.push(`${type}: ${(target.outerHTML ?? target.data).slice(0, 100)}`);
+    };
     const everything = {subtree: true, childList: true, characterData: true, attributes: true};
     new MutationObserver(note).observe(document.documentElement, everything);
 }"""
@@ -72,13 +75,13 @@ def hide(page: "Page") -> None:
     """Hide the tab, and count from now on what it draws."""
     page.evaluate("() => window.hide(true)")
     page.evaluate(FRAMES, 3)  # what was under way
-    page.evaluate("() => { window.drawn.canvas = window.drawn.elements = 0 }")
+    page.evaluate("() => { window.drawn = {canvas: 0, elements: []} }")
 
 
 def assert_nothing_drawn(page: "Page") -> None:
     """Fail if the tab has drawn anything, or draws in the frames that the browser makes all the same."""
     page.evaluate(FRAMES, 20)
-    assert page.evaluate("() => window.drawn") == {"canvas": 0, "elements": 0}
+    assert page.evaluate("() => window.drawn") == {"canvas": 0, "elements": []}
 
 
 @pytest.mark.slow
@@ -126,6 +129,7 @@ def test_a_hidden_list_paints_nothing(browser: "Browser", relay: RelayProcess) -
         listed = frames(page, "traces")
         page.reload()
         page.get_by_role("heading").first.wait_for()
+        page.get_by_role("status").get_by_text("Live").wait_for()
         page.evaluate(WATCH)
         hide(page)
         with program(STEPS, relay.url) as process:

@@ -43,8 +43,9 @@ export class LiveList {
   private readonly clock = new RelayClock();
   private readonly runningConnection: Connection;
   private connection: Connection;
-  /** What `running` will be in the next frame that somebody sees. */
+  /** What `running` and `rates` will be in the next frame that somebody sees. */
   private runs: Runs = this.running.get();
+  private found: Rates | null = null;
   private known = new Map<string, TraceSummary>();
   private mostKept = KEPT;
   /** Of the view as it began: how many traces came so far, and whether any did. */
@@ -65,7 +66,7 @@ export class LiveList {
         take: (update) => {
           if (update.type !== "running") return;
           this.runs = { spans: update.spans, total: update.total };
-          paintSoon(this.publishRuns);
+          paintSoon(this.publishFigures);
         },
       },
       this.clock,
@@ -142,7 +143,10 @@ export class LiveList {
     return connection;
   }
 
-  private readonly publishRuns = (): void => this.running.set(this.runs);
+  private readonly publishFigures = (): void => {
+    this.running.set(this.runs);
+    this.rates.set(this.found);
+  };
 
   private begin(): void {
     this.known = new Map();
@@ -224,7 +228,9 @@ export class LiveList {
     params.set("since", RATES_SINCE);
     get<Rates>(`v1/rates?${params.toString()}`, signal).then(
       (rates) => {
-        if (!signal.aborted) this.rates.set(rates);
+        if (signal.aborted) return;
+        this.found = rates;
+        paintSoon(this.publishFigures);
       },
       () => undefined, // the connection's status says what is wrong
     );
