@@ -28,7 +28,7 @@ from support.relay_process import (
 from lumina_stream.model.events import Event, SpanEnded, SpanStarted
 from lumina_stream.relay import projection_store, routes
 from lumina_stream.relay.projections import drained
-from lumina_stream.relay.rates import EXACT_BITS, RateQuery, Rates
+from lumina_stream.relay.rates import RateQuery, Rates
 from lumina_stream.relay.selection import QueryError
 
 NOW = 1000  # what the clock of the projections says, in seconds after START
@@ -104,11 +104,11 @@ def test_windows_that_are_none(relay: Relay, since: str) -> None:
 
 @given(st.integers(0, 1 << 70))
 def test_a_duration_is_kept_to_a_thousandth(duration: int) -> None:
-    """The table has few keys, however many durations: some two thousand for each doubling."""
+    """Whatever it is."""
     table = Rates()
     table.take(duration, 0)
     kept = table.answer(60.0, 0)["p50_ns"]
-    assert kept <= duration <= kept * (1 + 2 ** (1 - EXACT_BITS))
+    assert kept <= duration <= kept * 1.001
 
 
 def test_what_runs_has_no_duration() -> None:
