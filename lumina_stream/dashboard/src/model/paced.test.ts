@@ -61,14 +61,14 @@ test("steps take two milliseconds of a frame, then rest nineteen times as long a
   const { made, paced, run } = inSteps();
   for (let frame = 1; frame <= 4; frame++) {
     expect(run("a")).toBe(false);
-    expect([made.steps, paced.isStale]).toEqual([frame * 2, true]);
+    expect([made.steps, paced.isStale, paced.dueMs]).toEqual([frame * 2, true, 0]);
     made.ms += 14;
   }
   expect(run("a")).toBe(true);
   expect([made.begun, made.steps, paced.isStale]).toEqual([1, 10, false]);
   made.ms += 189;
   expect(run("b")).toBe(false);
-  expect([made.begun, paced.isStale]).toEqual([1, true]);
+  expect([made.begun, paced.isStale, paced.dueMs]).toEqual([1, true, 1]);
   made.ms += 1;
   run("b");
   expect(made.begun).toBe(2);

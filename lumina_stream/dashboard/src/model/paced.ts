@@ -34,7 +34,7 @@ export class Paced {
   }
 }
 
-/** The share of work in steps: what takes so long that it is cut up may be half a second old. */
+/** The share of work in steps: what takes so long that it is cut up may be as old as twenty times that. */
 const STEPS_SHARE = 0.05;
 /** Longest time that steps take of one frame, ms: a frame has 16, and others work in it, too. */
 const FRAME_SHARE_MS = 2;
@@ -46,8 +46,10 @@ export class PacedSteps {
   private doing: { key: string; steps: Iterator<void> } | null = null;
   private doneMs = -Infinity;
   private costMs = 0;
-  /** What was made is not up to date: ask again in the next frame. */
+  /** What was made is not up to date: ask again in `dueMs`. */
   isStale = false;
+  /** How long nothing will be done yet, ms; 0: the next frame goes on with it. */
+  dueMs = 0;
 
   /** Begin the work if `key` is not the one of the last time and it is due, or go on with it; tell
    *  whether it is done. What is begun is brought to its end, with the key that it had then.
@@ -62,7 +64,8 @@ export class PacedSteps {
         return false;
       }
       this.isStale = true;
-      if (!isUrgent && begun - this.doneMs < this.costMs * (1 / STEPS_SHARE - 1)) return false;
+      this.dueMs = isUrgent ? 0 : Math.max(0, this.restUntil() - begun);
+      if (this.dueMs > 0) return false;
       this.doing = { key, steps: steps() };
       this.costMs = 0;
     }
@@ -74,7 +77,12 @@ export class PacedSteps {
     this.doing = null;
     this.doneMs = ended;
     this.isStale = this.key !== key;
+    this.dueMs = this.restUntil() - ended;
     return true;
+  }
+
+  private restUntil(): number {
+    return this.doneMs + this.costMs * (1 / STEPS_SHARE - 1);
   }
 
   private go(steps: Iterator<void>, untilMs: number, now: () => number): boolean {

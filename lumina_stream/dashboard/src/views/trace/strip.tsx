@@ -56,7 +56,8 @@ export function Strip({ sight }: { sight: Sight }) {
         },
         isOther,
       );
-      if (paced.isStale) sight.touch();
+      if (paced.isStale && paced.dueMs > 0) sight.touchIn(paced.dueMs);
+      else if (paced.isStale) sight.touch();
       // What was counted is drawn once, not with each move of the pointer.
       const look = `${height} ${palette().background} ${devicePixelRatio}`;
       if (isNew || look !== lookSeen) {
