@@ -20,6 +20,8 @@ export class Film {
   readonly position = new Atom(0);
   readonly speed = new Atom<number>(1);
   events: TraceEvents | null = null;
+  /** The moment that the page itself has written into the address: it is not to be gone back to. */
+  written: string | null = null;
   /** The moment: ns since the base of the events. */
   time = 0;
   /** The tree as it was then; null while the present is shown. */

@@ -152,7 +152,7 @@ function useMoment(sight: Sight, at: string | null): void {
     const { film } = sight;
     if (at === null) {
       if (!isFirst.current && film.state.get() === "paused") film.stop();
-    } else if (/^\d+$/.test(at) && (!film.isOn || film.position.get() !== Number(at))) {
+    } else if ((at !== film.written || !film.isOn) && /^\d+$/.test(at)) {
       void film.show(Number(at));
     }
     isFirst.current = false;

@@ -50,7 +50,7 @@ function Scrubber({ sight }: { sight: Sight }) {
   // The moment is in the address, for a colleague; while it plays it is not written sixty times a second.
   useEffect(() => {
     if (isPlaying) return;
-    const timer = setTimeout(() => write(String(position)), 150);
+    const timer = setTimeout(() => write(film, String(position)), 150);
     return () => clearTimeout(timer);
   }, [position, isPlaying]);
 
@@ -109,10 +109,11 @@ function Scrubber({ sight }: { sight: Sight }) {
 
 export function backToNow(film: Film): void {
   film.stop();
-  write(null);
+  write(film, null);
 }
 
-function write(moment: string | null): void {
+function write(film: Film, moment: string | null): void {
+  film.written = moment;
   const at = route.get();
   if (at.page === "trace" && at.at !== moment) go({ ...at, at: moment }, { replace: true });
 }
