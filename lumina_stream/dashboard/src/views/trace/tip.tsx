@@ -1,7 +1,7 @@
 // What is under the pointer, in words, beside it and without delay. The span panel says the same and
 // more, to everyone.
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { RefObject } from "preact";
 
 import { clock as timeOfDay, count, duration } from "../../model/format";
@@ -28,6 +28,7 @@ type Props = {
 export function Tip({ sight, canvas, about }: Props) {
   const [shown, show] = useState<About | null>(null);
   const tip = useRef<HTMLDivElement>(null);
+  const place = useMemo(() => new Place(sight, tip, canvas), [sight]);
   useEffect(() => {
     let key = "";
     return sight.paint((frame) => {
@@ -38,10 +39,11 @@ export function Tip({ sight, canvas, about }: Props) {
         key = now;
         show(found);
       }
-      if (found && pointed) requestPlace(tip, canvas, pointed.x, pointed.y);
+      place.put();
       return false;
     });
   }, [sight, about === undefined]);
+  useLayoutEffect(() => place.watch(), [place, shown === null]);
   if (!shown) return null;
   const [[, title], ...rest] = shown;
   return (
@@ -61,26 +63,45 @@ export function Tip({ sight, canvas, about }: Props) {
   );
 }
 
-/** Put it beside the pointer, inside of the canvas; it may not be drawn yet. */
-function requestPlace(
-  tip: RefObject<HTMLDivElement | null>,
-  canvas: RefObject<HTMLCanvasElement | null>,
-  x: number,
-  y: number,
-): void {
-  queueMicrotask(() =>
-    queueMicrotask(() => {
-      const element = tip.current;
-      const area = canvas.current;
-      if (!element || !area) return;
-      const { offsetWidth: width, offsetHeight: height } = element;
-      const left =
-        x + OFFSET + width <= area.clientWidth ? x + OFFSET : Math.max(0, x - OFFSET - width);
-      const top =
-        y + OFFSET + height <= area.clientHeight ? y + OFFSET : Math.max(0, y - OFFSET - height);
-      element.style.transform = `translate(${area.offsetLeft + left}px, ${top}px)`;
-    }),
-  );
+/** Where the tip is: beside the pointer, inside of the canvas. What is measured is measured when a size
+ *  has changed and the layout is done; in a frame it would have all that the frame changes laid out once more. */
+class Place {
+  private size = { width: 0, height: 0 };
+  private area = { left: 0, width: 0, height: 0 };
+
+  constructor(
+    private readonly sight: Sight,
+    private readonly tip: RefObject<HTMLDivElement | null>,
+    private readonly canvas: RefObject<HTMLCanvasElement | null>,
+  ) {}
+
+  /** Follow the sizes of the tip that is shown now and of the canvas; return how to stop that. */
+  watch(): (() => void) | undefined {
+    const element = this.tip.current;
+    const area = this.canvas.current;
+    if (!element || !area) return undefined;
+    const observer = new ResizeObserver(() => {
+      this.size = { width: element.offsetWidth, height: element.offsetHeight };
+      const { offsetLeft: left, clientWidth: width, clientHeight: height } = area;
+      this.area = { left, width, height };
+      this.put();
+    });
+    observer.observe(element);
+    observer.observe(area);
+    return () => observer.disconnect();
+  }
+
+  put(): void {
+    const element = this.tip.current;
+    const pointed = this.sight.pointed.get();
+    if (!element || !pointed || Number.isNaN(pointed.x)) return;
+    const { size, area } = this;
+    const beside = (at: number, own: number, room: number) =>
+      at + OFFSET + own <= room ? at + OFFSET : Math.max(0, at - OFFSET - own);
+    const left = beside(pointed.x, size.width, area.width);
+    const top = beside(pointed.y, size.height, area.height);
+    element.style.transform = `translate(${area.left + left}px, ${top}px)`;
+  }
 }
 
 function find(sight: Sight, frame: Frame, about?: (box: number) => About): About | null {
