@@ -5,7 +5,7 @@ import time
 from lumina_stream.model.clock import Clock, suspend_counting_ns
 
 
-def test_a_wall_clock_that_is_set_back_changes_nothing() -> None:
+def test_row_10_a_wall_clock_that_is_set_back_changes_nothing() -> None:
     """The wall clock is read once."""
     wall, ticks = [10**18], [500]
     clock = Clock(lambda: wall[0], lambda: ticks[0])

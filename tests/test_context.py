@@ -603,7 +603,7 @@ def test_a_generator_collected_in_a_cycle(recorded: Recorded) -> None:
     assert recorded.shape()["numbers"] == ("root", "cancelled")
 
 
-def test_interleaved_generators_closed_in_opening_order(recorded: Recorded) -> None:
+def test_row_23_interleaved_generators_closed_in_opening_order(recorded: Recorded) -> None:
     @lumina.trace
     def first() -> Generator[int]:
         with lumina.trace("in first"):
@@ -815,7 +815,7 @@ async def test_interleaved_async_generators_closed_in_opening_order(recorded: Re
 
 
 @pytest.mark.anyio
-async def test_aclose_from_another_task(recorded: Recorded) -> None:
+async def test_row_23_aclose_from_another_task(recorded: Recorded) -> None:
     pieces = stream(3)
 
     async def close() -> None:

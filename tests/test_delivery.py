@@ -126,7 +126,7 @@ def test_blocked_loop(tmp_path: Path, block: str) -> None:
     assert span["attributes"] == {"step": 1, "seen": True}
 
 
-def test_relay_killed_and_restarted(tmp_path: Path) -> None:
+def test_row_4_relay_killed_and_restarted(tmp_path: Path) -> None:
     """A relay that is killed twice while a program runs has everything in the end, once."""
     source = """
         import sys
@@ -172,7 +172,7 @@ def test_relay_killed_and_restarted(tmp_path: Path) -> None:
     assert {tree.state for tree in forest} == {"ok"}
 
 
-def test_no_relay(tmp_path: Path) -> None:
+def test_row_5_no_relay(tmp_path: Path) -> None:
     """Without a relay the program runs and ends as ever; one line says what was not delivered."""
     source = """
         import lumina_stream as lumina

@@ -52,7 +52,7 @@ def test_escape(hostile: str, shown: str) -> None:
 
 
 @given(st.text(st.characters()))
-def test_escape_leaves_nothing_that_acts(text: str) -> None:
+def test_row_19_escape_leaves_nothing_that_acts(text: str) -> None:
     """Nothing that a terminal acts on is left of any text."""
     shown = escape(text)
     assert not {unicodedata.category(c) for c in shown if c != "\u200d"} & {

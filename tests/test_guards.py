@@ -156,7 +156,7 @@ def test_unclosed_strings_are_read_once() -> None:
         b"\xdd\x00\x07\xa1\x20" * 20_000 + b"\x80" * 300_000,
     ],
 )
-def test_nothing_is_allocated_in_proportion_to_a_claim(data: bytes) -> None:
+def test_row_13_nothing_is_allocated_in_proportion_to_a_claim(data: bytes) -> None:
     """Neither when scanning nor when checking a frame."""
     tracemalloc.start()
     try:
@@ -167,7 +167,7 @@ def test_nothing_is_allocated_in_proportion_to_a_claim(data: bytes) -> None:
         tracemalloc.stop()
 
 
-def test_an_event_that_nests_too_deep_is_found() -> None:
+def test_row_13_an_event_that_nests_too_deep_is_found() -> None:
     """Text is not mistaken for depth, and what cannot be scanned is too deep."""
     assert not guards.is_too_deep(b"\x91" * limits.FRAME_DEPTH + b"\xc0")
     assert guards.is_too_deep(b"\x91" * (limits.FRAME_DEPTH + 1) + b"\xc0")

@@ -230,7 +230,7 @@ def test_time_leads_to_an_offset(log: SqliteLog) -> None:
     assert log.offset_at(1) == rows[0].last_offset
 
 
-def test_a_clock_set_back_replays_too_much_never_too_little(log: SqliteLog) -> None:
+def test_row_10_a_clock_set_back_replays_too_much_never_too_little(log: SqliteLog) -> None:
     """Where time is not in order, nothing newer than asked for is left out at the end."""
     times = [*range(10, 30), *range(5, 25)]
     for seq, second in enumerate(times, 1):
@@ -474,7 +474,7 @@ def test_what_is_carried_outlives_removal_rotation_and_reopening(folder: Path) -
 # The disk refuses.
 
 
-def test_a_full_disk_refuses_whole_and_recovers(log: SqliteLog) -> None:
+def test_row_6_a_full_disk_refuses_whole_and_recovers(log: SqliteLog) -> None:
     """Nothing of a refused group is stored, and the same group is accepted when there is space."""
     rows = fill(log, 3)
     assert log._writer is not None
@@ -497,7 +497,7 @@ def test_a_full_disk_refuses_whole_and_recovers(log: SqliteLog) -> None:
     assert log.producer_data() == {"a": b"hello"}
 
 
-def test_an_io_error_refuses_whole_and_recovers(folder: Path) -> None:
+def test_row_6_an_io_error_refuses_whole_and_recovers(folder: Path) -> None:
     """A write that the kernel refuses is no acknowledgement; after it the log is as before."""
     log = SqliteLog.open(folder)
     rows = fill(log, 3)
@@ -631,7 +631,7 @@ def test_everything_acknowledged_survives_sigkill(folder: Path) -> None:
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(cut=st.integers(0, 40_000))
-def test_a_torn_write_ahead_file_loses_only_its_end(
+def test_row_7_a_torn_write_ahead_file_loses_only_its_end(
     tmp_path_factory: pytest.TempPathFactory, cut: int
 ) -> None:
     """Power fails in the middle of a write: whole groups before it are there, and none after."""
@@ -712,7 +712,7 @@ def check_damaged(
 
 @settings(max_examples=150, deadline=None)
 @given(which=st.integers(0, 99), where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_a_flipped_bit_anywhere_costs_what_it_hits(
+def test_row_7_a_flipped_bit_anywhere_costs_what_it_hits(
     healthy: Healthy, which: int, where: float, bit: int
 ) -> None:
     """The log opens, never returns a wrong byte, counts the loss exactly, and goes on."""

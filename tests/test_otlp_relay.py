@@ -155,7 +155,7 @@ provider.shutdown()
         assert [e["name"] for e in bad["events"]] == ["exception"]
 
 
-def test_one_bad_span_among_good_ones(shared) -> None:
+def test_row_20_one_bad_span_among_good_ones(shared) -> None:
     """The good are kept; `partial_success` says how many were not, and why."""
     trace_id = new_trace()
     data = body(span(trace_id), span("0" * 32), span(trace_id, 2), encoding=otlp_json)
@@ -169,7 +169,7 @@ def test_one_bad_span_among_good_ones(shared) -> None:
     assert refused == 1 and "start time" in why
 
 
-def test_what_is_refused_whole(shared) -> None:
+def test_row_20_what_is_refused_whole(shared) -> None:
     """Wrong type, wrong compression, broken body, too large, gzip bombs: the right answer to each."""
     good, gz = body(span(new_trace())), {"Content-Encoding": "gzip"}
     bomb = gzip.compress(b"\0" * 20_000_000)

@@ -46,7 +46,7 @@ def wait_for_state(url: str, state: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("reaped", [True, False], ids=["reaped", "zombie"])
-def test_killed(tmp_path: Path, reaped: bool) -> None:
+def test_row_3_killed(tmp_path: Path, reaped: bool) -> None:
     """A killed program's open spans are `interrupted`, its ended ones stay; also as a zombie."""
     with running_relay(tmp_path / "data") as relay, program(KILLED, relay.url) as process:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
@@ -58,7 +58,7 @@ def test_killed(tmp_path: Path, reaped: bool) -> None:
         assert states == {"outer": "interrupted", "done": "ok", "hanging": "interrupted"}
 
 
-def test_killed_while_the_relay_was_down(tmp_path: Path) -> None:
+def test_row_3_killed_while_the_relay_was_down(tmp_path: Path) -> None:
     """A relay that comes back finds out that a producer died meanwhile."""
     with running_relay(tmp_path / "data") as relay, program(KILLED, relay.url) as process:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
@@ -83,7 +83,7 @@ def test_program_outlives_a_relay(tmp_path: Path) -> None:
 # --- fault 21: fork and its kin --------------------------------------------------------------
 
 
-def test_fork_under_load(tmp_path: Path) -> None:
+def test_row_21_fork_under_load(tmp_path: Path) -> None:
     """Each forked child has its own producer id; nothing is lost, doubled or deadlocked; no warning."""
     source = """
         import os, sys
@@ -129,7 +129,7 @@ def test_fork_under_load(tmp_path: Path) -> None:
     }
 
 
-def test_fork_inside_a_span_leaves_it_to_the_parent(tmp_path: Path) -> None:
+def test_row_21_fork_inside_a_span_leaves_it_to_the_parent(tmp_path: Path) -> None:
     """A child that leaves its parent's span says nothing about it."""
     source = """
         import os
@@ -157,7 +157,7 @@ def test_fork_inside_a_span_leaves_it_to_the_parent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_multiprocessing(tmp_path: Path, method: str) -> None:
+def test_row_21_multiprocessing(tmp_path: Path, method: str) -> None:
     """A pool's workers hang their spans below the caller's, and deliver them although they skip atexit."""
     worker = tmp_path / "pool_program.py"
     worker.write_text(
@@ -194,7 +194,7 @@ def test_multiprocessing(tmp_path: Path, method: str) -> None:
     assert len({s["producer_id"] for s in spans_of(trace)} - {batch["producer_id"]}) in (1, 2)
 
 
-def test_preloaded_workers(tmp_path: Path) -> None:
+def test_row_21_preloaded_workers(tmp_path: Path) -> None:
     """A master that initialised and forks workers, as gunicorn's preload does: each is its own producer."""
     source = """
         import os, signal, sys, time
@@ -235,7 +235,7 @@ def test_preloaded_workers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rest_s", ["0", "0.3"])
-def test_clone_behind_pythons_back(tmp_path: Path, rest_s: str) -> None:
+def test_row_21_clone_behind_pythons_back(tmp_path: Path, rest_s: str) -> None:
     """A process cloned without Python's fork hooks shares a producer id: the clone takes a new one.
 
     After a rest of the exporter the first event wakes it, and so shows the clone; before, `flush` does.
@@ -288,7 +288,7 @@ def test_clone_behind_pythons_back(tmp_path: Path, rest_s: str) -> None:
         ("signal.raise_signal(signal.SIGINT)", -signal.SIGINT, "cancelled"),
     ],
 )
-def test_leaving_inside_a_span(tmp_path: Path, leave: str, code: int, state: str) -> None:
+def test_row_22_leaving_inside_a_span(tmp_path: Path, leave: str, code: int, state: str) -> None:
     """However the program leaves, its span ends, is delivered, and no traceback is ours."""
     source = f"""
         import signal, sys
@@ -305,7 +305,7 @@ def test_leaving_inside_a_span(tmp_path: Path, leave: str, code: int, state: str
     assert span["state"] == state
 
 
-def test_hard_exit(tmp_path: Path) -> None:
+def test_row_22_hard_exit(tmp_path: Path) -> None:
     """`os._exit` delivers what was flushed; the open span is interrupted; nothing is printed."""
     source = """
         import os
@@ -322,7 +322,7 @@ def test_hard_exit(tmp_path: Path) -> None:
         assert wait_for_state(relay.url, "interrupted") == {"last": "interrupted"}
 
 
-def test_exit_with_open_spans_and_threads(tmp_path: Path) -> None:
+def test_row_22_exit_with_open_spans_and_threads(tmp_path: Path) -> None:
     """Spans that are open at exit are `abandoned` or `unended`; daemon threads that trace on are silent."""
     source = """
         import threading, time
@@ -353,7 +353,7 @@ def test_exit_with_open_spans_and_threads(tmp_path: Path) -> None:
 # --- fault 24: the program's own signals -----------------------------------------------------
 
 
-def test_signal_handlers_are_untouched(tmp_path: Path) -> None:
+def test_row_24_signal_handlers_are_untouched(tmp_path: Path) -> None:
     """SIGINT and SIGTERM go to the program's own handlers, before, during and after tracing."""
     source = """
         import os, signal

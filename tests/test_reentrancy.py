@@ -65,7 +65,7 @@ WORK: dict[str, Callable[[lumina.Span], Any]] = {
 
 
 @pytest.mark.parametrize("name", WORK)
-def test_a_traced_handler_at_every_point_of_a_recording_call(recorded: Recorded, name: str) -> None:
+def test_row_23_a_traced_handler_at_every_point_of_a_recording_call(recorded: Recorded, name: str) -> None:
     def handler() -> None:
         with lumina.trace("handler") as inner:
             inner.set_attribute("k", 1)
@@ -206,7 +206,7 @@ def test_gc_callbacks_that_trace(recorded: Recorded) -> None:
     assert recorded.attributes("span")["n"] == [199, {"k": 199}]
 
 
-def test_real_signals_while_recording(recorded: Recorded) -> None:
+def test_row_23_real_signals_while_recording(recorded: Recorded) -> None:
     handled = 0
 
     def handler(number: int, frame: Any) -> None:

@@ -513,7 +513,7 @@ def test_a_malformed_subscription_is_refused(shared, frame: bytes) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/stream", "/v1/tail"])
-def test_garbage_closes_only_its_own_connection(shared, path: str) -> None:
+def test_row_13_garbage_closes_only_its_own_connection(shared, path: str) -> None:
     async def go() -> None:
         async with open_socket(shared.url, path) as socket:
             await socket.send("text")
@@ -705,7 +705,7 @@ def test_routes(relay) -> None:
 @pytest.mark.parametrize(
     "path", ["/v1/traces/..%2f..%2fetc", "/v1/traces/..%2fx", "/v1/traces/" + "0" * 32, "/nothing"]
 )
-def test_what_is_not_there_is_404(shared, path: str) -> None:
+def test_row_18_what_is_not_there_is_404(shared, path: str) -> None:
     assert httpx.get(shared.url + path).status_code == 404
 
 
@@ -713,14 +713,14 @@ def test_what_is_not_there_is_404(shared, path: str) -> None:
 @pytest.mark.parametrize(
     "headers", [{"Origin": "null"}, {"Origin": "http://evil.example"}, {"Host": "evil.example"}]
 )
-def test_foreign_pages_are_refused_on_every_route(shared, path: str, headers: dict) -> None:
+def test_row_17_foreign_pages_are_refused_on_every_route(shared, path: str, headers: dict) -> None:
     assert httpx.get(shared.url + path, headers=headers).status_code == 403
     assert httpx.post(shared.url + path, headers=headers).status_code == 403
     assert httpx.get(shared.url + "/healthz", headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/v1/stream", "/v1/tail"])
-def test_foreign_pages_are_refused_on_websockets(shared, path: str) -> None:
+def test_row_17_foreign_pages_are_refused_on_websockets(shared, path: str) -> None:
     async def go() -> None:
         for origin in ("null", "http://evil.example"):
             with pytest.raises(InvalidStatus) as caught:
@@ -768,7 +768,7 @@ def test_refusals_are_counted_in_between() -> None:
     ]
 
 
-def test_tokens_on_websockets(tmp_path) -> None:
+def test_row_16_tokens_on_websockets(tmp_path) -> None:
     with running_relay(tmp_path / "data", write_token="w" * 16, read_token="r" * 16) as relay:
 
         async def go() -> None:
@@ -827,7 +827,7 @@ def run_serve(data, port: int = 0) -> subprocess.CompletedProcess:
     )
 
 
-def test_a_second_relay_on_the_same_folder_is_refused(relay) -> None:
+def test_row_9_a_second_relay_on_the_same_folder_is_refused(relay) -> None:
     """With the first one's process id."""
     done = run_serve(relay.data)
     assert done.returncode == 1 and done.stdout == ""
@@ -870,7 +870,7 @@ def metric(relay: RelayProcess, name: str) -> float:
 
 
 @pytest.mark.slow
-def test_a_stalled_viewer_costs_nobody_else_anything(relay) -> None:
+def test_row_12_a_stalled_viewer_costs_nobody_else_anything(relay) -> None:
     """It reads nothing: others get every fact, memory stays bounded, and it is dropped."""
 
     async def go() -> None:
@@ -912,7 +912,7 @@ def test_a_stalled_viewer_costs_nobody_else_anything(relay) -> None:
 
 
 @pytest.mark.slow
-def test_who_says_nothing_is_dropped(shared) -> None:
+def test_row_11_who_says_nothing_is_dropped(shared) -> None:
     """Half a request holds no connection; nor does a WebSocket without its first frame."""
 
     async def go() -> None:

@@ -62,7 +62,7 @@ def snapshot(tree: TraceTree, *, shuffle: random.Random | None = None) -> TraceT
 
 
 @given(told(), st.randoms(use_true_random=False))
-def test_any_order_with_any_duplicates_gives_what_the_facts_say(
+def test_row_15_any_order_with_any_duplicates_gives_what_the_facts_say(
     facts: list[Told], rng: random.Random
 ) -> None:
     """The oracle sees all facts at once; the tree sees them shuffled, some of them twice."""

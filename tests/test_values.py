@@ -202,7 +202,7 @@ def test_a_value_whose_own_code_raises(recorded: Recorded, method: str, base: ty
     assert node.attributes["nested"][1] == 1
 
 
-def test_a_100_mb_attribute_is_cut_before_it_is_copied(recorded: Recorded) -> None:
+def test_row_14_a_100_mb_attribute_is_cut_before_it_is_copied(recorded: Recorded) -> None:
     text, data = "x" * 100_000_000, bytes(100_000_000)
     with lumina.trace("span", start=text) as span:
         span.set_attribute("text", text).set_attribute("data", data).set_attribute("in", [text])
@@ -334,7 +334,7 @@ anything: st.SearchStrategy[Any] = st.recursive(
 
 
 @given(anything)
-def test_anything_becomes_data_that_can_be_encoded_and_read_back(value: Any) -> None:
+def test_row_14_anything_becomes_data_that_can_be_encoded_and_read_back(value: Any) -> None:
     got, _ = clean(value, string_length=20, elements=30, depth=4)
     assert msgspec.msgpack.decode(codec.encode(got)) == got
     assert clean(got, string_length=200, elements=60, depth=5)[0] == got

@@ -90,7 +90,7 @@ def assert_inert(page: "Page") -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1440, 900])
-def test_corpus_is_inert(browser: "Browser", relay: RelayProcess, width: int) -> None:
+def test_row_19_corpus_is_inert(browser: "Browser", relay: RelayProcess, width: int) -> None:
     """Markup, control characters, long and right-to-left texts in every field are shown as text."""
     trace_id = new_trace()
     store(relay.url, *hostile_events(trace_id), service=CORPUS[2])
@@ -107,7 +107,7 @@ def test_corpus_is_inert(browser: "Browser", relay: RelayProcess, width: int) ->
 
 
 @pytest.mark.slow
-def test_corpus_in_the_panel(browser: "Browser", relay: RelayProcess) -> None:
+def test_row_19_corpus_in_the_panel(browser: "Browser", relay: RelayProcess) -> None:
     """Every span's panel, every tab of it: text. A thousand attributes stay within few elements."""
     trace_id = new_trace()
     store(relay.url, *hostile_events(trace_id))

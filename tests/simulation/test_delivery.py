@@ -478,7 +478,7 @@ class World:
 
 
 @pytest.mark.parametrize("rollbacks", [False, True], ids=["", "restored backups"])
-def test_every_event_arrives_exactly_once(rollbacks: bool) -> None:
+def test_row_4_every_event_arrives_exactly_once(rollbacks: bool) -> None:
     """Lost connections, lost acks, failed commits, killed relays; and logs restored from a backup."""
     for seed in [int(SEED)] if SEED else range(RUNS):
         try:
