@@ -63,13 +63,15 @@ def test_the_next_start_delivers_what_was_left(tmp_path: Path) -> None:
         one.close()
     (folder / "junk.spool").write_bytes(b"junk" * 5_000)
     source = """
-        import os, sys
+        import os, sys, time
         import lumina_stream as lumina
 
         lumina.init("next")  # LUMINA_SPOOL_DIR says where
         with lumina.trace("own"):
             print("begun", flush=True)
             sys.stdin.readline()
+        while lumina.statistics().redelivered_spools < 2:  # counted after the file is gone
+            time.sleep(0.01)
         said = lumina.statistics()
         print(said.redelivered, said.redelivered_spools, said.redelivery_error)
         print(os.path.basename(said.spool), said.spool_bytes > 0)

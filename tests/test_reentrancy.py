@@ -65,7 +65,9 @@ WORK: dict[str, Callable[[lumina.Span], Any]] = {
 
 
 @pytest.mark.parametrize("name", WORK)
-def test_row_23_a_traced_handler_at_every_point_of_a_recording_call(recorded: Recorded, name: str) -> None:
+def test_row_23_a_traced_handler_at_every_point_of_a_recording_call(
+    recorded: Recorded, name: str
+) -> None:
     def handler() -> None:
         with lumina.trace("handler") as inner:
             inner.set_attribute("k", 1)

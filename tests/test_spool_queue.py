@@ -92,7 +92,7 @@ def test_what_is_admitted_is_in_the_file_before_the_call_returns(queue: SpoolQue
     assert queue.drain(2) == [b"\x01", b"\x02"]
     queue.release(2, 0)
     assert left_events(queue) == [b"\x03", b"\x04", b"\x05"]
-    assert queue.pending == 3 and queue.ready
+    assert queue.pending == 3 and not queue.reportable
 
 
 def test_taps_and_the_readers_sleep(queue: SpoolQueue) -> None:
@@ -240,15 +240,15 @@ def test_a_report_waits_for_room_and_the_reader_does_not_spin(queue: SpoolQueue)
     fill(queue, queue.ends_bound)
     assert queue.drain(10_000)
     queue.losses.count("span_ended", TRACE, 1, "queue_full")
-    assert queue.ready
+    assert queue.reportable
     queue.report_losses(1)  # the reserve
     queue.losses.count("span_ended", TRACE, 2, "queue_full")
     queue.report_losses(2)  # no reserve any more
     assert queue.losses.pending and queue.pending == 1
-    assert queue.drain(1) and not queue.ready
+    assert queue.drain(1) and not queue.reportable
     assert [report.count for report in losses(queue)] == [1, 1]
     queue.release(50, 0)
-    assert queue.ready
+    assert queue.reportable
     queue.report_losses(3)
     assert not queue.losses.pending
     assert [report.count for report in losses(queue)] == [1, 1]
@@ -425,7 +425,7 @@ def test_without_memory_either_everything_is_refused(
 def test_the_first_event_makes_the_file(tmp_path: Path) -> None:
     queue = new_queue(tmp_path)
     assert list(tmp_path.iterdir()) == [] and (queue.pending, queue.held_bytes) == (0, 0)
-    assert queue.drain(1) == [] and not queue.ready
+    assert queue.drain(1) == [] and not queue.reportable
     assert queue.admit(b"\x01", queue.ends_bound)
     assert left_events(queue) == [b"\x01"]
     queue.leave(delivered=True)

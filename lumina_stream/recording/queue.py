@@ -189,9 +189,9 @@ class EventQueue:
         return len(self.events)
 
     @property
-    def ready(self) -> bool:
-        """Tell whether the reader would find something now: events, or losses to report."""
-        return bool(self.events) or self.losses.pending
+    def reportable(self) -> bool:
+        """Tell whether there are losses that were not reported yet, and room for their report."""
+        return self.losses.pending
 
     @property
     def held_bytes(self) -> int:

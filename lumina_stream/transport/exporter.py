@@ -99,6 +99,7 @@ class Exporter:
         self._parked = False
         self._stopping = False
         self._said_bye = False
+        self._report_seq = 0  # of the last report of losses
         self._flushes: list[FlushRequest] = []
         self._throttled_until = 0.0
         self._heartbeat_s = limits.HEARTBEAT_S
@@ -377,7 +378,7 @@ class Exporter:
                 await connection.send(
                     session.heartbeat(queue.pending, self._clock.now(), self._clock.monotonic())
                 )
-            if self._stopping and self._nothing_left:
+            if self._stopping and self._nothing_left and not self._may_report:
                 await connection.send(session.bye())
                 self._said_bye = True
                 return
@@ -390,7 +391,7 @@ class Exporter:
             # The order matters: an append after `idle` is set wakes us, one before it is seen here.
             woken.clear()
             queue.idle = True
-            if queue.ready and session.has_room:
+            if session.has_room and (queue.pending or self._may_report):
                 queue.idle = False
                 continue
             with contextlib.suppress(TimeoutError):
@@ -410,7 +411,9 @@ class Exporter:
     def _drain(self) -> int:
         """Number what is in the queue, as far as there is use for it; return how many that was."""
         queue, session = self.queue, self.session
-        queue.report_losses(self._clock.now())
+        if self._may_report:
+            queue.report_losses(self._clock.now())
+            self._report_seq = session.last_seq + queue.pending
         found = 0
         while session.has_room and found < _DRAIN:
             events = queue.drain(limits.FRAME_EVENTS)
@@ -421,6 +424,14 @@ class Exporter:
                 break
         self._check_flushes()
         return found
+
+    @property
+    def _may_report(self) -> bool:
+        """Tell whether losses should be reported: one report is under way at a time.
+
+        A relay that stands still takes none, and reports alone would fill what it does not empty.
+        """
+        return self.session.acked >= self._report_seq and self.queue.reportable
 
     def _check_flushes(self) -> None:
         for request in list(self._flushes):
@@ -445,6 +456,7 @@ class Exporter:
                 case signals.IdentityTaken():
                     producer_id, nonce = self._new_identity()
                     self.session.rename(producer_id, nonce)
+                    self._report_seq = 0
                     self.queue.renamed(producer_id, nonce)
                     raise _Renamed
                 case signals.Refused():

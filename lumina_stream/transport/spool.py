@@ -200,12 +200,10 @@ class SpoolQueue(EventQueue):
         return 0 if self._ring is None else self._ring.pending
 
     @property
-    def ready(self) -> bool:
-        """Tell whether the reader would find something now: events, or losses to report."""
+    def reportable(self) -> bool:
+        """Tell whether there are losses that were not reported yet, and room for their report."""
         ring = self._ring
-        return ring is not None and (
-            ring.pending > 0 or (self.losses.pending and ring.used <= ring.capacity)
-        )
+        return ring is not None and self.losses.pending and ring.used <= ring.capacity
 
     @property
     def held_bytes(self) -> int:

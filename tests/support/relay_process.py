@@ -72,6 +72,14 @@ class RelayProcess:
         self.process.kill()
         self.wait()
 
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.wait()

@@ -1,0 +1,65 @@
+"""The relay stands still for long: the program neither waits nor grows, and what is lost is counted."""
+
+from pathlib import Path
+
+import pytest
+from support.faults import often
+from support.logs import logged, lost
+from support.programs import program
+from support.relay_process import running_relay
+
+PROGRAM = """
+    import resource, sys, time
+    import lumina_stream as lumina
+
+    lumina.init(service_name="going on", limits=lumina.Limits(queue_bytes=4 << 20))
+    with lumina.trace("first"):
+        pass
+    assert lumina.flush()
+    print(lumina.statistics().producer_id, flush=True)
+    sys.stdin.readline()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    until = time.monotonic() + float(sys.argv[1])
+    while time.monotonic() < until:
+        with lumina.trace("work", filler="x" * 1_000):
+            pass
+    said = lumina.statistics()
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    print(said.queued_bytes, grown << 10, flush=True)
+    sys.stdin.readline()
+    delivered, said = lumina.flush(60), lumina.statistics()
+    print(delivered, said.recorded, said.lost, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_row_5_relay_stands_still(tmp_path: Path) -> None:
+    """The queue ends at its bound; afterwards stored and reported as lost is what was recorded."""
+    # breaks: lumina_stream/recording/queue.py
+    # -   if used > bound:
+    # +   if False:
+    data = tmp_path / "data"
+    with (
+        running_relay(data) as relay,
+        program(PROGRAM, relay.url, str(often(3, 60))) as process,
+    ):
+        assert process.stdin is not None and process.stdout is not None
+        producer_id = process.stdout.readline().strip()
+        with relay.standing_still():
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            queued, grown = map(int, process.stdout.readline().split())
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        delivered, recorded, refused = process.stdout.readline().split()
+        assert process.wait(60) == 0
+        assert relay.stop() == 0
+    bound = 4 << 20
+    assert bound * 0.9 < queued < bound + (1 << 10), (
+        "full, and no fuller than its bound and a report"
+    )
+    assert grown < 16 << 20, "what waits, what is under way, and Python's own"
+    events = logged(data)[producer_id]
+    assert delivered == "True" and lost(events) == int(refused) > int(recorded)
+    assert len(events) == int(recorded), "what was admitted, and the reports"
+    print(f"{recorded} stored, {refused} refused; the process grew by {grown >> 10} KiB")
