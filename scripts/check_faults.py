@@ -94,7 +94,7 @@ def run(copy: Path, *tests: str) -> tuple[int | None, str]:
     try:
         said, _ = process.communicate(timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         said, _ = process.communicate()
         return None, said
     finally:
