@@ -127,7 +127,7 @@ class Channel:
         self.key = key
         self.wire = wire
         self.ring = Ring(hub.offset)
-        self.subscriptions: set[Subscription] = set()
+        self.subscriptions: dict[Subscription, None] = {}
         self.selected: set[str] = set()
         self._covered: set[str] = set()
         self._dirty: dict[str, None] = {}

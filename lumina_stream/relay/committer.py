@@ -61,11 +61,11 @@ class Committer:
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[Submission | _Job | None] = queue.SimpleQueue()
         self._generation = 0
+        self._refused_generation = -1  # the writer's thread's own
         self._outstanding: dict[str, int] = {}
         self.pending_bytes = 0
         """Event bytes that were submitted and are not decided."""
-        self._thread = threading.Thread(target=self._run, name="lumina-log-writer", daemon=True)
-        self._thread.start()
+        self._start()
 
     def submit(self, submission: Submission) -> None:
         """Queue a frame for the next commit."""
@@ -87,32 +87,39 @@ class Committer:
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="lumina-log-writer", daemon=True)
+        self._thread.start()
+
     # --- in the writer's thread --------------------------------------------------------------
 
     def _run(self) -> None:
-        refused_generation = -1
-        following: Submission | _Job | None = self._queue.get()
-        while following is not None:
-            if isinstance(following, _Job):
-                self._do(following)
-                following = self._queue.get()
-                continue
-            group, following = self._group(following)
-            alive = [s for s in group if s.generation > refused_generation]
-            for dead in group:
-                if dead.generation <= refused_generation:
-                    self._tell(self._discarded, dead)
-            if alive:
-                try:
-                    self._commit(alive)
-                except _Partly as partly:
-                    refused_generation = alive[-1].generation
-                    self._tell(self._refused, partly.rest, partly.error)
-                except Exception as error:  # whatever it is, what is not stored must come again
-                    refused_generation = alive[-1].generation
-                    self._tell(self._refused, alive, error)
-            if following is _NOTHING:
-                following = self._queue.get()
+        while (item := self._queue.get()) is not None:
+            while item is not _NOTHING:
+                if item is None:
+                    return
+                item = self._take(item)
+
+    def _take(self, item: "Submission | _Job") -> "Submission | _Job | None":
+        """Do a job, or commit a frame with what waits behind it; return the job that ended the group."""
+        if isinstance(item, _Job):
+            self._do(item)
+            return _NOTHING
+        group, following = self._group(item)
+        alive = [s for s in group if s.generation > self._refused_generation]
+        for dead in group:
+            if dead.generation <= self._refused_generation:
+                self._tell(self._discarded, dead)
+        if alive:
+            try:
+                self._commit(alive)
+            except _Partly as partly:
+                self._refused_generation = alive[-1].generation
+                self._tell(self._refused, partly.rest, partly.error)
+            except Exception as error:  # whatever it is, what is not stored must come again
+                self._refused_generation = alive[-1].generation
+                self._tell(self._refused, alive, error)
+        return following
 
     def _group(self, first: Submission) -> "tuple[list[Submission], Submission | _Job | None]":
         group, size = [first], len(first.entry.events)

@@ -57,13 +57,13 @@ class Hub:
                 self._outlines.setdefault(only, []).append(channel)
                 self.source.take_usage(only)  # what is told from now on is what changes from now on
         subscription = Subscription(channel, wake)
-        channel.subscriptions.add(subscription)
+        channel.subscriptions[subscription] = None
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """End a subscription; the last one takes its channel with it."""
         channel = subscription.channel
-        channel.subscriptions.discard(subscription)
+        channel.subscriptions.pop(subscription, None)
         if channel.subscriptions or self._channels.get(channel.key) is not channel:
             return
         del self._channels[channel.key]

@@ -76,6 +76,9 @@ class ProducerConnection:
             self.close(1008, "no hello")
         except Gone:
             sender.cancel()
+        except asyncio.CancelledError:
+            sender.cancel()
+            raise
         except (RemoteProtocolError, DecodeError) as error:
             code = getattr(error, "code", 1007)
             self._relay.log.warning("producer broke the protocol", error=str(error), code=code)

@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket
 
 from lumina_stream.model import limits
 from lumina_stream.model.errors import RemoteProtocolError
-from lumina_stream.model.events import SpanStarted
+from lumina_stream.model.events import Event, SpanStarted
 from lumina_stream.model.ids import is_trace_id
 from lumina_stream.model.producers import Producer
 from lumina_stream.protocol import frames
@@ -27,7 +27,7 @@ from lumina_stream.relay.outline import CallUsage, usage_frames, usage_of
 from lumina_stream.relay.publication import Facts, Publication
 from lumina_stream.relay.selection import QueryError, check
 from lumina_stream.relay.snapshots import costs_of, names_of, snapshot
-from lumina_stream.relay.sockets import Gone, Socket
+from lumina_stream.relay.sockets import Gone, Peer, Socket
 
 if TYPE_CHECKING:
     from lumina_stream.relay.core import Relay
@@ -53,7 +53,7 @@ def spans_of(store: Log) -> list[Span]:
 class Consumer:
     """A consumer's connection."""
 
-    def __init__(self, relay: "Relay", socket: Socket, wire: Wire, asked: frames.Subscribe) -> None:
+    def __init__(self, relay: "Relay", socket: Peer, wire: Wire, asked: frames.Subscribe) -> None:
         self._relay = relay
         self._socket = socket
         self._wire = wire
@@ -171,7 +171,8 @@ class Consumer:
 
     async def _catch_up_row(self, row: Row, known: dict[str, bool], *, resumed: bool) -> None:
         wanted_filter = self._asked.filter
-        if wanted_filter == _ALL:
+        everything = wanted_filter == _ALL
+        if everything and not resumed:
             await self._send_row(row, None)
             return
         if wanted_filter.trace_id is not None:
@@ -182,18 +183,32 @@ class Consumer:
             trace_id = getattr(event, "trace_id", None)
             if trace_id is None or trace_id in known:
                 continue
-            wanted = trace_id in channel.selected or projections.matches(wanted_filter, trace_id)
+            wanted = (
+                everything
+                or trace_id in channel.selected
+                or projections.matches(wanted_filter, trace_id)
+            )
             known[trace_id] = wanted
             if not wanted:
                 continue
-            channel.selected.add(trace_id)
-            begins = isinstance(event, SpanStarted) and event.parent_id is None
-            if resumed and not begins:
-                # It may have come into the view while the consumer was away.
+            if not everything:
+                channel.selected.add(trace_id)
+            if resumed and await self._went_on(trace_id, event, row):
+                # It may have come into the view while the consumer was away; or it was over when the
+                # consumer began, which therefore has nothing of it.
                 tree = await self._relay.tree(trace_id)
                 if tree is not None:
                     await self._send_all(snapshot(row.offset - 1, (), (tree,)))
-        await self._send_row(row, {t for t, wanted in known.items() if wanted})
+        await self._send_row(
+            row, None if everything else {t for t, wanted in known.items() if wanted}
+        )
+
+    async def _went_on(self, trace_id: str, event: Event | None, row: Row) -> bool:
+        """Tell whether anything of a trace was stored before a row with `event` of it."""
+        if not isinstance(event, SpanStarted) or event.parent_id is not None:
+            return True
+        first = await asyncio.to_thread(self._relay.store.read_trace, trace_id, max_bytes=1)
+        return bool(first) and first[0].offset < row.offset
 
     async def _send_row(self, row: Row, trace_ids: set[str] | None) -> None:
         admitted = admit(row.events, row.producer_id)
@@ -243,11 +258,12 @@ class Consumer:
 
     async def _skip(self, behind: Behind) -> None:
         channel = self._subscription.channel
-        if self._asked.view in ("traces", "running"):
-            await self._send_all(channel.first_frames())
+        if self._asked.view == "running":
+            await self._send_all(channel.first_frames())  # each frame says all of it
             return
         await self._fetch()
-        following = channel.snapshot()
+        listing = self._asked.view == "traces"
+        following = channel.first_frames() if listing else channel.snapshot()
         await self._send(frames.Skip(behind.from_offset, behind.to_offset))
         await self._send_all(following)
 
@@ -280,23 +296,25 @@ async def tail(relay: "Relay", websocket: WebSocket, subprotocol: str | None) ->
     wire = wire_for(subprotocol)
     try:
         await socket.accept(subprotocol)
-        try:
-            async with asyncio.timeout(limits.CONNECT_TIMEOUT_S):
-                asked = wire.subscribe(await socket.receive())
-            _check(asked)
-        except TimeoutError:
-            await socket.close(1008, "no subscribe")
-            return
-        except RemoteProtocolError as error:
-            await socket.send(wire.encode(frames.Error(str(error), "protocol")))
-            await socket.close(error.code, str(error))
-            return
-        await _serve(relay, socket, Consumer(relay, socket, wire, asked))
+        await serve(relay, socket, wire)
     except Gone:
         return
 
 
-async def _serve(relay: "Relay", socket: Socket, consumer: Consumer) -> None:
+async def serve(relay: "Relay", socket: Peer, wire: Wire) -> None:
+    """Serve an open connection of a consumer until it ends. Raises `Gone`."""
+    try:
+        async with asyncio.timeout(limits.CONNECT_TIMEOUT_S):
+            asked = wire.subscribe(await socket.receive())
+        _check(asked)
+    except TimeoutError:
+        await socket.close(1008, "no subscribe")
+        return
+    except RemoteProtocolError as error:
+        await socket.send(wire.encode(frames.Error(str(error), "protocol")))
+        await socket.close(error.code, str(error))
+        return
+    consumer = Consumer(relay, socket, wire, asked)
     sending = asyncio.create_task(consumer.run())
     listening = asyncio.create_task(_listen(socket))
     try:
@@ -317,7 +335,7 @@ async def _serve(relay: "Relay", socket: Socket, consumer: Consumer) -> None:
         await asyncio.gather(sending, listening, return_exceptions=True)
 
 
-async def _listen(socket: Socket) -> None:
+async def _listen(socket: Peer) -> None:
     await socket.receive()
 
 
