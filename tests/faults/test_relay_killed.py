@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.faults import often, stored
+from support.logs import logged
 from support.programs import get_json, program
 from support.relay_process import PATIENCE_S, RelayProcess, running_relay
 
@@ -77,6 +78,7 @@ def test_row_1_killed_and_stopped_under_load(tmp_path: Path) -> None:
         f"p95 {sorted(ready)[int(len(ready) * 0.95)]:.2f} s, most {max(ready):.2f} s"
     )
     assert stored(tmp_path / "data") == said
+    assert not any(e["type"] == "events_lost" for e in logged(tmp_path / "data")["relay"])
     assert sum(said.values()) == events // 4 // 3 * 3 * 4
     report = check(tmp_path / "data")
     assert report.sound, report
