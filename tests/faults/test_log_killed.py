@@ -23,7 +23,7 @@ from lumina_stream.relay.sqlite_log import SqliteLog
 log = SqliteLog.open(Path(sys.argv[1]), segment_bytes=20_000)
 print("open", flush=True)
 seq = 1
-for number in range(60):
+for number in range(66):
     events = msgspec.msgpack.encode([[number, "x" * 200]] * 3)
     log.append([Entry("p", seq, 3, events, ("0af7651916cd43dd8448eb211c80319c",), number)])
     seq += 3
