@@ -1,4 +1,4 @@
-"""The command `lumina-stream`: serve, tail, run, export, spool, check, backup, demo."""
+"""The command `lumina-stream`: serve, tail, run, export, token, spool, check, backup, demo."""
 
 import argparse
 import os
@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from lumina_stream.model.errors import ConfigurationError, LuminaError
 from lumina_stream.model.node import STATES
+from lumina_stream.tokens import KINDS
 from lumina_stream.transport.endpoint import DEFAULT_ENDPOINT, DEFAULT_PORT, parse_endpoint
 from lumina_stream.version import __version__
 from lumina_stream.viewing.asking import name_of, since_of, state_of, trace_id_of
@@ -47,12 +48,14 @@ examples:
   lumina-stream serve --keep 30d --max-bytes 50GiB       keep more
   lumina-stream serve --forward http://collector:4318    and pass finished spans on
   lumina-stream serve --spool /var/lib/app/spool         and take what killed programs left there
-  LUMINA_TOKEN=... lumina-stream serve --host 0.0.0.0    for a team; a token is then required
+  LUMINA_TOKEN=... lumina-stream serve --host 0.0.0.0    for a team; tokens are then required
+  lumina-stream serve --host 0.0.0.0 --token-file FILE   several of them (lumina-stream token --help)
 
 In a pipe or file the URL is the one line on stdout once it is ready; everything else goes to stderr.
 OpenTelemetry programs send to its /v1/traces (OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf).
 LUMINA_FORWARD_HEADERS (key=value,key2=value2) go with each request of --forward.
-LUMINA_WRITE_TOKEN and LUMINA_READ_TOKEN (or LUMINA_TOKEN for both) guard sending and reading.
+LUMINA_WRITE_TOKEN and LUMINA_READ_TOKEN (or LUMINA_TOKEN for both) guard sending and reading;
+LUMINA_TOKEN_FILE is the variable of --token-file.
 """
 
 _TAIL_EPILOG = """\
@@ -87,6 +90,20 @@ otlp-json is OpenTelemetry's file format: one TracesData object a line, here one
 that still runs has no end time.
 """
 
+_TOKEN_EPILOG = """\
+examples:
+  lumina-stream token write --file tokens --label "checkout service"
+  lumina-stream token read --file tokens --label "the team's dashboards"
+  lumina-stream serve --host 0.0.0.0 --token-file tokens
+  LUMINA_WRITE_TOKEN=$(lumina-stream token write --file tokens --label ci) python my_program.py
+
+A write token sends, and deletes; a read token sees. A token file has a line a token (kind, token, label) and
+mode 0600; a relay looks at it once a second. To rotate, add a token, let its users change over, and take the
+old line away: who comes with it is refused from then on, and browser sessions begun with it end. Programs
+and commands take their token from LUMINA_WRITE_TOKEN or LUMINA_READ_TOKEN, LUMINA_TOKEN, or the first line of
+its kind in the file that LUMINA_TOKEN_FILE names.
+"""
+
 _CHECK_EPILOG = """\
 Every frame is read and its checksum compared, each producer's seqs are followed, and each trace must
 be in the index. Nothing is changed, and a relay may run meanwhile. The exit code is 0 if all that was
@@ -110,7 +127,7 @@ examples:
   lumina-stream spool show /var/lib/app/spool --json | jq .events
   lumina-stream spool send /var/lib/app/spool --url http://relay:4318
 
-LUMINA_WRITE_TOKEN or LUMINA_TOKEN is the relay's token.
+The relay's token is taken from LUMINA_WRITE_TOKEN, LUMINA_TOKEN or LUMINA_TOKEN_FILE.
 """
 
 _DEMO_EPILOG = """\
@@ -148,6 +165,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from lumina_stream.viewing.exporting import run_export
 
                 return run_export(options)
+            case "token":
+                from lumina_stream.viewing.token_making import run_token
+
+                return run_token(options)
             case "check":
                 return _check(options)
             case "backup":
@@ -247,6 +268,10 @@ def _parser() -> argparse.ArgumentParser:
         "--spool", type=Path, metavar="DIR",
         help="take what killed programs of this machine left in their spool folder",
     )  # fmt: skip
+    serve.add_argument(
+        "--token-file", type=Path, metavar="FILE",
+        help="tokens for sending and reading, one a line, mode 0600 (LUMINA_TOKEN_FILE)",
+    )  # fmt: skip
     serve.add_argument("--allow-host", action="append", default=[], metavar="HOST",
                        type=_checked(parse_host),
                        help="accept this Host header too, behind a proxy")  # fmt: skip
@@ -328,6 +353,20 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=Path, metavar="FILE", help="write here instead of to stdout"
     )
 
+    token = commands.add_parser(
+        "token", help="make a token for sending or reading",
+        description="Make a token, show it once, and add it to a token file.",
+        epilog=_TOKEN_EPILOG, formatter_class=raw,
+    )  # fmt: skip
+    token.add_argument(
+        "kind",
+        choices=KINDS,
+        metavar="KIND",
+        help="what it is for: write (send), read (see) or both",
+    )
+    token.add_argument("--file", type=Path, metavar="FILE", help="add it to this token file")
+    token.add_argument("--label", metavar="TEXT", help="whose it is, to find its line again")
+
     check = commands.add_parser(
         "check", help="verify a data folder",
         description="Read the whole log of a data folder and say whether it is sound.",
@@ -390,6 +429,7 @@ def _serve(options: argparse.Namespace) -> int:
         max_bytes=options.max_bytes,
         prices=tuple(options.prices),
         forward=options.forward,
+        token_file=options.token_file,
         spool=options.spool,
         allow_hosts=tuple(options.allow_host),
         allow_origins=tuple(options.allow_origin),

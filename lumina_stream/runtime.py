@@ -296,10 +296,12 @@ def init(
     message texts. `spool_dir`: a folder of your own, in which what was recorded outlives a crash
     (docs/reliability.md). `export=False`: record for `subscribe()` alone. `serve=True`: start a relay as a
     child process; its address is `Runtime.link`. `enabled=False`: everything stays off.
-    Each argument wins over its variable: LUMINA_SERVICE_NAME, _ENDPOINT, _TOKEN, _ENVIRONMENT,
-    _SAMPLE_RATE, _CAPTURE_CONTENT, _SPOOL_DIR, _ENABLED. Raises `ConfigurationError` for a value that cannot be
-    used, and never for a relay that does not answer.
+    Each argument wins over its variable: LUMINA_SERVICE_NAME, _ENDPOINT, _TOKEN (or _WRITE_TOKEN, or the first
+    write token of the file _TOKEN_FILE), _ENVIRONMENT, _SAMPLE_RATE, _CAPTURE_CONTENT, _SPOOL_DIR, _ENABLED. Raises
+    `ConfigurationError` for a value that cannot be used, and never for a relay that does not answer.
     """
+    from lumina_stream.transport.endpoint import token_for
+
     with _lock:
         relay: Any = None
         if serve:
@@ -310,7 +312,7 @@ def init(
         settings = Settings(
             service_name or variable("SERVICE_NAME") or program_name(),
             endpoint or variable("ENDPOINT") or "http://127.0.0.1:4318",
-            token or variable("TOKEN"),
+            token or token_for("write"),
             environment or variable("ENVIRONMENT"),
             dict(attributes or {}),
             rate(sample_rate),

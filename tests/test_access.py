@@ -4,9 +4,11 @@ import pytest
 
 from lumina_stream.model.errors import ConfigurationError
 from lumina_stream.relay.access import Access, Asked, is_loopback
+from lumina_stream.relay.token_watch import fixed_tokens
+from lumina_stream.tokens import digest_of, token_of
 
 OPEN = Access("127.0.0.1", 4318)
-GUARDED = Access("0.0.0.0", 4318, write_token="w" * 20, read_token="r" * 20)
+GUARDED = Access("0.0.0.0", 4318, tokens=fixed_tokens("w" * 20, "r" * 20))
 
 
 def ask(access: Access, role="read", host="127.0.0.1:4318", origin=None, token=None, **more):
@@ -115,13 +117,13 @@ def test_tokens() -> None:
 
 def test_one_token_for_both_roles() -> None:
     """LUMINA_TOKEN serves both."""
-    both = Access("0.0.0.0", 4318, write_token="t" * 8, read_token="t" * 8)
+    both = Access("0.0.0.0", 4318, tokens=fixed_tokens("t" * 8, "t" * 8))
     assert ask(both, token="t" * 8) == ask(both, role="write", token="t" * 8) == 200
 
 
 def test_a_token_on_loopback_is_asked_for_too() -> None:
     """Who sets a token wants it, wherever the relay listens."""
-    access = Access("127.0.0.1", 4318, write_token="w", read_token="r")
+    access = Access("127.0.0.1", 4318, tokens=fixed_tokens("w", "r"))
     assert ask(access) == 401
     assert ask(access, token="r") == 200
 
@@ -139,11 +141,59 @@ def test_an_address_that_others_reach_needs_tokens(host: str) -> None:
     with pytest.raises(ConfigurationError, match="token"):
         Access(host, 4318)
     with pytest.raises(ConfigurationError, match="token"):
-        Access(host, 4318, write_token="w")
-    Access(host, 4318, write_token="w", read_token="r")
+        Access(host, 4318, tokens=fixed_tokens("w", None))
+    Access(host, 4318, tokens=fixed_tokens("w", "r"))
 
 
 def test_loopback_addresses() -> None:
     """All of 127/8 and ::1 are this machine only."""
     assert all(map(is_loopback, ["127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost"]))
     assert not any(map(is_loopback, ["0.0.0.0", "::", "10.0.0.1", "localhost.evil.example"]))
+
+
+def test_several_tokens_are_valid_at_once_until_they_are_taken_away() -> None:
+    """Rotation: the new one before the old one goes; nothing else changes for anybody."""
+    old, new = (token_of("write", name * 20, name) for name in "ab")
+    reader = token_of("read", "r" * 20, "r")
+    access = Access("0.0.0.0", 4318, tokens=[old, new, reader])
+    assert ask(access, "write", token="a" * 20) == ask(access, "write", token="b" * 20) == 200
+    access.replace_tokens([new, reader])
+    assert ask(access, "write", token="a" * 20) == 401
+    assert ask(access, "write", token="b" * 20) == ask(access, token="r" * 20) == 200
+    with pytest.raises(ConfigurationError, match="token"):
+        access.replace_tokens([new])
+    assert ask(access, token="r" * 20) == 200, "what is refused changes nothing"
+
+
+def test_a_session_may_what_its_token_may() -> None:
+    """A cookie of a read token sees and does not write; one of a write token the other way round."""
+    reader, writer = token_of("read", "r" * 20, ""), token_of("write", "w" * 20, "")
+    access = Access("127.0.0.1", 4318, tokens=[reader, writer])
+    assert ask(access, session=reader) == 200
+    assert ask(access, "write", session=reader) == 403
+    assert ask(access, "write", session=writer) == 200
+    assert ask(access, session=writer) == 403
+    assert ask(access, host="evil.example", session=reader) == 403
+
+
+def test_every_token_is_compared_by_its_digest_in_constant_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Row 16: as many comparisons, of equal length, whichever token matches and if none does."""
+    import lumina_stream.tokens as module
+
+    compared: list[int] = []
+    real = module.hmac.compare_digest
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append(len(one) + len(other))
+        return real(one, other)
+
+    monkeypatch.setattr(module.hmac, "compare_digest", compare)
+    tokens = [token_of("both", name * 20, "") for name in "abc"]
+    access = Access("127.0.0.1", 4318, tokens=tokens)
+    for given in ("a" * 20, "c" * 20, "a" * 19 + "b", "x", ""):
+        compared.clear()
+        ask(access, token=given)
+        assert compared == [64, 64, 64], given
+    assert access.find(digest_of("b" * 20)) == tokens[1]

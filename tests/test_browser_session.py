@@ -11,6 +11,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from lumina_stream.relay.browser_session import LASTS_S, MOST, BrowserSessions
+from lumina_stream.tokens import token_of
 
 READ, WRITE = "read-token-of-the-test", "write-token-of-the-test"
 
@@ -61,7 +62,7 @@ def test_a_session_reads_what_its_token_may(relay: RelayProcess) -> None:
     assert browser.ask("GET", "/v1/traces") == 401
     assert browser.login(READ) == 204
     assert browser.ask("GET", "/v1/traces") == 200
-    assert browser.ask("POST", "/v1/traces", {}) == 401
+    assert browser.ask("POST", "/v1/traces", {}) == 403
     assert browser.ask("DELETE", "/v1/session") == 204
     browser.cookie = browser.set_cookie.partition(";")[0]
     assert browser.ask("GET", "/v1/traces") == 401
@@ -178,14 +179,18 @@ def test_nothing_secret_is_logged(relay: RelayProcess) -> None:
 
 
 def test_sessions_end_and_are_bounded() -> None:
-    """A session lasts its time; above the most, the oldest goes."""
+    """A session lasts its time, or its token's; above the most, the oldest goes."""
     now = 0.0
-    sessions = BrowserSessions(1, lambda: now)
-    first = f"{sessions.cookie}={sessions.begin(frozenset({'read'}))}"
-    assert sessions.roles(f"other=1; {first}; more=2") == {"read"}
+    reader = token_of("read", READ, "")
+    valid = {reader.digest: reader}
+    sessions = BrowserSessions(1, lambda: now, valid.get)
+    first = f"{sessions.cookie}={sessions.begin(reader)}"
+    assert sessions.token(f"other=1; {first}; more=2") == reader
     now = LASTS_S
-    assert sessions.roles(first) == frozenset() and len(sessions) == 0
-    kept = [sessions.begin(frozenset({"read"})) for _ in range(MOST + 1)]
+    assert sessions.token(first) is None and len(sessions) == 0
+    kept = [sessions.begin(reader) for _ in range(MOST + 1)]
     assert len(sessions) == MOST
-    assert sessions.roles(f"{sessions.cookie}={kept[0]}") == frozenset()
-    assert sessions.roles(f"{sessions.cookie}={kept[1]}") == {"read"}
+    assert sessions.token(f"{sessions.cookie}={kept[0]}") is None
+    assert sessions.token(f"{sessions.cookie}={kept[1]}") == reader
+    valid.clear()
+    assert sessions.token(f"{sessions.cookie}={kept[1]}") is None

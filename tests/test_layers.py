@@ -17,7 +17,7 @@ MAY_IMPORT = {room: set(LEFT[:place]) for place, room in enumerate(LEFT)} | {
     "viewing": {"model", "protocol", "transport"},
 }
 PURE = {"model", "protocol"}
-LEAVES = {"version", "process", "spool_folder"}
+LEAVES = {"version", "process", "spool_folder", "tokens"}
 """Beside the rooms: import nothing of the house, so that every room may have them."""
 EVERY_ROOM = set(MAY_IMPORT) | LEAVES | {"cli", "demo", "__init__", "__main__", "dashboard"}
 

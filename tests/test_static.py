@@ -12,6 +12,7 @@ from support.relay_process import running_relay
 
 from lumina_stream.relay.access import Access, Asked
 from lumina_stream.relay.static import Static
+from lumina_stream.relay.token_watch import fixed_tokens
 
 SCRIPT = b"export const greeting = 'hello';\n" * 40
 
@@ -149,7 +150,7 @@ def test_a_file_that_was_built_anew_is_read_anew(folder: Path) -> None:
 
 def test_the_page_needs_no_token_but_a_host(tmp_path: Path) -> None:
     """The page comes before a token can be asked for; what it shows does not."""
-    guarded = Access("127.0.0.1", 4318, write_token="w", read_token="r")
+    guarded = Access("127.0.0.1", 4318, tokens=fixed_tokens("w", "r"))
     assert guarded.decide(Asked("page", "127.0.0.1:4318", None, None)) is None
     for host, origin in (("evil.example", None), (None, None), ("127.0.0.1:4318", "null")):
         denied = guarded.decide(Asked("page", host, origin, None))

@@ -7,7 +7,6 @@ bearer token was not made by a foreign page, so it needs no Host match; one with
 needs both, since a browser adds the cookie by itself.
 """
 
-import hmac
 import ipaddress
 from collections.abc import Iterable
 from typing import Literal, TypeAlias
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from lumina_stream.model.errors import ConfigurationError
+from lumina_stream.tokens import Token, digest_of, matching
 
 Role: TypeAlias = Literal["write", "read", "page"]
 """What a request wants: to send, to see, or no more than the dashboard's own files, which hold nothing
@@ -40,8 +40,8 @@ class Asked(msgspec.Struct, frozen=True):
     authorization: str | None
     repeated: bool = False
     """Whether one of these headers came twice."""
-    session: frozenset[Role] = frozenset()
-    """What the browser's session may do, if the request has one."""
+    session: Token | None = None
+    """The token that the browser's session was begun with, if the request has one that is still valid."""
 
 
 class Access:
@@ -52,22 +52,17 @@ class Access:
         host: str,
         port: int,
         *,
-        write_token: str | None = None,
-        read_token: str | None = None,
+        tokens: Iterable[Token] = (),
         allow_hosts: Iterable[str] = (),
         allow_origins: Iterable[str] = (),
     ) -> None:
-        if not is_loopback(host) and not (write_token and read_token):
-            raise ConfigurationError(
-                f"refusing to listen on {host}, which other machines can reach, without tokens: "
-                "set LUMINA_TOKEN (or LUMINA_WRITE_TOKEN and LUMINA_READ_TOKEN), "
-                "or listen on 127.0.0.1"
-            )
         self.port = port
-        self._write = _encoded(write_token)
-        self._read = _encoded(read_token)
+        self._is_local = is_loopback(host)
+        self._host = host
+        self._tokens: tuple[Token, ...] = ()
+        self.replace_tokens(tokens)
         names = {name.lower() for name in allow_hosts}
-        own = {*LOOPBACK_NAMES} if is_loopback(host) else set[str]()
+        own = {*LOOPBACK_NAMES} if self._is_local else set[str]()
         if not _is_any(host):
             own.add(_bracketed(host.lower()))
         self._hosts = names | {f"{name}:{port}" for name in own}
@@ -78,10 +73,22 @@ class Access:
         if port == 80:
             self._origins |= {f"http://{name}" for name in own}
 
+    def replace_tokens(self, tokens: Iterable[Token]) -> None:
+        """Take these tokens from now on, and no others; raise `ConfigurationError` if they are too few."""
+        given = tuple(tokens)
+        guarded = {role for role in ("write", "read") if any(t.serves(role) for t in given)}
+        if not self._is_local and len(guarded) < 2:
+            raise ConfigurationError(
+                f"refusing to listen on {self._host}, which other machines can reach, without tokens for "
+                "sending and reading: set LUMINA_TOKEN (or LUMINA_WRITE_TOKEN and LUMINA_READ_TOKEN), name a "
+                "file of them with --token-file, or listen on 127.0.0.1"
+            )
+        self._tokens, self._guarded = given, guarded
+
     @property
     def needs_token(self) -> bool:
         """Tell whether any role is guarded by a token."""
-        return self._write is not None or self._read is not None
+        return bool(self._tokens)
 
     def decide(self, asked: Asked) -> Denied | None:
         """Return why a request is refused, None if it may pass."""
@@ -93,31 +100,25 @@ class Access:
         bearer = _bearer(asked.authorization)
         if bearer is not None and self.needs_token:
             return self._by_token(asked.role, bearer)
-        guarded = {"write": self._write, "read": self._read}.get(asked.role)
-        if guarded is not None and asked.role not in asked.session:
+        allowed = asked.session is not None and asked.session.serves(asked.role)
+        if asked.role in self._guarded and not allowed:
+            if asked.session is not None:
+                return _wrong_kind(asked.role)
             return Denied(401, "a token is needed: Authorization: Bearer ...")
         if asked.host is None or not self._is_own_host(asked.host):
             return Denied(403, "this Host is not one of the relay's; see --allow-host")
         return None
 
-    def roles(self, token: str) -> frozenset[Role]:
-        """Return what a token allows; nothing if it is none of ours."""
-        given = token.encode("utf-8", "surrogateescape")
-        is_write = self._write is not None and hmac.compare_digest(given, self._write)
-        is_read = self._read is not None and hmac.compare_digest(given, self._read)
-        found: list[tuple[Role, bool]] = [("write", is_write), ("read", is_read)]
-        return frozenset(role for role, is_allowed in found if is_allowed)
+    def find(self, digest: bytes) -> Token | None:
+        """Return the valid token of a digest, None if there is none."""
+        return matching(self._tokens, digest)
 
     def _by_token(self, role: Role, bearer: bytes) -> Denied | None:
-        # Every comparison is made, so that the time says nothing about which one matched.
-        is_write = self._write is not None and hmac.compare_digest(bearer, self._write)
-        is_read = self._read is not None and hmac.compare_digest(bearer, self._read)
-        if not is_write and not is_read:
+        token = self.find(digest_of(bearer))
+        if token is None:
             return Denied(401, "the token is wrong")
-        if role == "write" and self._write is not None and not is_write:
-            return Denied(403, "a read token may not write")
-        if role == "read" and self._read is not None and not is_read:
-            return Denied(403, "a write token may not read")
+        if role in self._guarded and not token.serves(role):
+            return _wrong_kind(role)
         return None
 
     def _is_own_host(self, host: str) -> bool:
@@ -153,8 +154,9 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
-def _encoded(token: str | None) -> bytes | None:
-    return token.encode() if token else None
+def _wrong_kind(role: Role) -> Denied:
+    other = "read" if role == "write" else "write"
+    return Denied(403, f"a {other} token may not {role}")
 
 
 def _bearer(authorization: str | None) -> bytes | None:

@@ -42,7 +42,7 @@ _COOKIE = b"cookie"
 
 def make_app(relay: "Relay", access: Access) -> ASGIApp:
     """Return the application of a relay."""
-    sessions = BrowserSessions(access.port, time.monotonic)
+    sessions = BrowserSessions(access.port, time.monotonic, access.find)
     session = SessionRoutes(access, sessions)
     own = routes.Routes(relay)
     otlp = OtlpRoutes(relay)
@@ -145,7 +145,7 @@ def _asked(scope: Scope, role: Role, sessions: BrowserSessions) -> Asked:
         found.get(b"origin"),
         found.get(b"authorization"),
         repeated,
-        sessions.roles(found.get(_COOKIE)),
+        sessions.token(found.get(_COOKIE)),
     )
 
 

@@ -1,10 +1,10 @@
 """A browser's session: it trades a token, once, for a cookie that no script can read.
 
-The cookie holds a random id; what it may do is kept here, under the id's hash, for a bounded time
-and number. A restart of the relay ends all sessions: the page then asks for the token again.
+The cookie holds a random id; which token it was traded for is kept here, under the id's hash, for a bounded
+time and number. A session may do what its token may, for as long as that is valid. A restart of the
+relay ends all sessions: the page then asks for the token again.
 """
 
-import hashlib
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,7 +14,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from lumina_stream.relay.access import Access, Role
+from lumina_stream.relay.access import Access
+from lumina_stream.tokens import Token, digest_of
 
 SESSION_ROUTE = "/v1/session"
 TOKEN_BYTES = 8 << 10
@@ -29,16 +30,19 @@ MOST = 1_000
 class BrowserSessions:
     """The sessions of one relay. `clock` tells monotonic seconds."""
 
-    def __init__(self, port: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, port: int, clock: Callable[[], float], find: Callable[[bytes], Token | None]
+    ) -> None:
         # Cookies do not know ports: two relays on one machine would take each other's.
         self.cookie = f"lumina_session_{port}"
         self._clock = clock
-        self._held: OrderedDict[bytes, tuple[frozenset[Role], float]] = OrderedDict()
+        self._find = find
+        self._held: OrderedDict[bytes, tuple[bytes, float]] = OrderedDict()
 
-    def begin(self, roles: frozenset[Role]) -> str:
-        """Return the id of a new session that may do what `roles` say."""
+    def begin(self, token: Token) -> str:
+        """Return the id of a new session that may do what the token may."""
         session_id = secrets.token_urlsafe(32)
-        self._held[_digest(session_id)] = (roles, self._clock() + LASTS_S)
+        self._held[digest_of(session_id)] = (token.digest, self._clock() + LASTS_S)
         while len(self._held) > MOST:
             self._held.popitem(last=False)
         return session_id
@@ -48,16 +52,17 @@ class BrowserSessions:
         for digest in self._named(cookies):
             self._held.pop(digest, None)
 
-    def roles(self, cookies: str | None) -> frozenset[Role]:
-        """Return what the bearer of a Cookie header may do; nothing without a valid session."""
+    def token(self, cookies: str | None) -> Token | None:
+        """Return the token of a Cookie header's session; None without a valid session."""
         for digest in self._named(cookies):
             found = self._held.get(digest)
             if found is not None:
-                roles, until = found
-                if self._clock() < until:
-                    return roles
+                of_token, until = found
+                token = self._find(of_token) if self._clock() < until else None
+                if token is not None:
+                    return token
                 del self._held[digest]
-        return frozenset()
+        return None
 
     def __len__(self) -> int:
         return len(self._held)
@@ -70,11 +75,7 @@ class BrowserSessions:
             morsel = SimpleCookie(cookies).get(self.cookie)
         except CookieError:
             return []
-        return [] if morsel is None else [_digest(morsel.value)]
-
-
-def _digest(session_id: str) -> bytes:
-    return hashlib.sha256(session_id.encode("utf-8", "surrogateescape")).digest()
+        return [] if morsel is None else [digest_of(morsel.value)]
 
 
 class _Trade(msgspec.Struct, forbid_unknown_fields=True):
@@ -100,13 +101,13 @@ class SessionRoutes:
             token = _decode(await request.body()).token
         except msgspec.DecodeError:
             return JSONResponse({"error": 'the body must be {"token": ...}'}, 400)
-        roles = self._access.roles(token)
-        if not roles:
+        found = self._access.find(digest_of(token))
+        if found is None:
             return JSONResponse({"error": "the token is wrong"}, 401)
         answer = Response(status_code=204)
         answer.set_cookie(
             self._sessions.cookie,
-            self._sessions.begin(roles),
+            self._sessions.begin(found),
             max_age=int(LASTS_S),
             path=_path(request),
             secure=request.url.scheme == "https",

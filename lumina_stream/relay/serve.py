@@ -28,6 +28,7 @@ from lumina_stream.relay.prices import PriceBook, read_prices
 from lumina_stream.relay.sockets import PING_INTERVAL_S, PING_TIMEOUT_S, RelayHttp, RelayProtocol
 from lumina_stream.relay.spools import Spools
 from lumina_stream.relay.sqlite_log import SqliteLog
+from lumina_stream.relay.token_watch import TokenWatch, fixed_tokens
 
 DEFAULT_PORT = 4318
 """OTLP/HTTP's port, where OpenTelemetry programs look by themselves."""
@@ -46,6 +47,7 @@ BACKLOG = 2048
 class RelayConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How a relay runs. `data=None` takes the user's state folder; tokens guard the two roles.
 
+    `token_file`: more tokens, any number, read anew when the file changes (see `tokens`).
     `prices` are price files (see `prices.FilePrice`), the first one that has a model counts.
 
     `forward`: an OTLP backend that gets the finished spans, with `forward_headers` in each request.
@@ -58,6 +60,7 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True):
     data: Path | None = None
     write_token: str | None = None
     read_token: str | None = None
+    token_file: Path | None = None
     keep_s: float | None = 7 * 24 * 3600.0
     max_bytes: int | None = 5 << 30
     allow_hosts: tuple[str, ...] = ()
@@ -82,10 +85,12 @@ def default_data_folder() -> Path:
 def with_environment(config: RelayConfig) -> RelayConfig:
     """Return the configuration with what it lacks from the environment: tokens, where to forward."""
     both = os.environ.get("LUMINA_TOKEN") or None
+    token_file = os.environ.get("LUMINA_TOKEN_FILE")
     return msgspec.structs.replace(
         config,
         write_token=config.write_token or os.environ.get("LUMINA_WRITE_TOKEN") or both,
         read_token=config.read_token or os.environ.get("LUMINA_READ_TOKEN") or both,
+        token_file=config.token_file or (Path(token_file) if token_file else None),
         forward=config.forward or os.environ.get("LUMINA_FORWARD") or None,
         forward_headers=config.forward_headers
         or forward_headers(os.environ.get("LUMINA_FORWARD_HEADERS", "")),
@@ -110,6 +115,7 @@ def serve(
         return 1
     configure_log(config.log_format)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    watch = TokenWatch(fixed_tokens(config.write_token, config.read_token), config.token_file)
     try:
         listener = _listen(config.host, config.port)
         port = listener.getsockname()[1]
@@ -117,8 +123,7 @@ def serve(
             access = Access(
                 config.host,
                 port,
-                write_token=config.write_token,
-                read_token=config.read_token,
+                tokens=watch.tokens(),
                 allow_hosts=config.allow_hosts,
                 allow_origins=config.allow_origins,
             )
@@ -129,7 +134,7 @@ def serve(
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLD)
-            asyncio.run(_serve(config, access, listener, store, folder, book, on_ready))
+            asyncio.run(_serve(config, access, watch, listener, store, folder, book, on_ready))
     except (LogError, ConfigurationError) as error:
         _complain(str(error))
         return 1
@@ -141,6 +146,7 @@ def serve(
 async def _serve(
     config: RelayConfig,
     access: Access,
+    watch: TokenWatch,
     listener: socket.socket,
     store: SqliteLog,
     folder: Path,
@@ -180,6 +186,7 @@ async def _serve(
         forwarder = Forwarder(relay, config.forward, config.forward_headers)
     spools = Spools(relay, config.spool) if config.spool is not None else None
     async with _running(relay, forwarder, spools):
+        relay.run_beside(watch.run(access.replace_tokens, relay.log))
         announcing = asyncio.create_task(_announce(relay, server, url, folder, access, on_ready))
         await server.serve(sockets=[listener])
         announcing.cancel()

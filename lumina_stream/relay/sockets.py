@@ -42,6 +42,16 @@ class RelayHttp(H11Protocol):
 class RelayProtocol(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket, with a handle on itself for the application, and an end to every wait."""
 
+    def data_received(self, data: bytes) -> None:
+        """Take in bytes; refuse a handshake that cannot be read, which uvicorn leaves open unanswered."""
+        super().data_received(data)
+        # The request came whole from the HTTP parser, which allows longer lines: no more of it follows.
+        if not self.handshake_initiated and not self.transport.is_closing():
+            self.transport.write(
+                b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+            )
+            self.transport.close()
+
     async def run_asgi(self) -> None:
         """Run the application; afterwards let nothing hold the connection open."""
         self.close_timeout = CLOSE_S

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from lumina_stream import tokens
 from lumina_stream.model.errors import ConfigurationError
 
 DEFAULT_PORT = 4318
@@ -96,6 +97,14 @@ def parse_endpoint(url: str) -> Endpoint:
     if port is None:
         port = DEFAULT_PORT if bare else (443 if secure else 80)
     return Endpoint(secure, host, port, parts.path.rstrip("/"))
+
+
+def token_for(role: Literal["write", "read"]) -> str | None:
+    """Return the token that the environment has for sending or reading; see `tokens.from_environment`."""
+    try:
+        return tokens.from_environment(role)
+    except tokens.TokenFileError as error:
+        raise ConfigurationError(str(error)) from None
 
 
 def resolve(endpoint: Endpoint) -> list[tuple[str, int]]:

@@ -33,7 +33,12 @@ from lumina_stream.model.tree import TraceTree
 from lumina_stream.model.usage import Cost
 from lumina_stream.protocol import consumer, frames
 from lumina_stream.transport.connection import Connection, connect
-from lumina_stream.transport.endpoint import DEFAULT_ENDPOINT, Endpoint, parse_endpoint
+from lumina_stream.transport.endpoint import (
+    DEFAULT_ENDPOINT,
+    Endpoint,
+    parse_endpoint,
+    token_for,
+)
 from lumina_stream.viewing.asking import name_of, since_of, state_of, trace_id_of
 
 _INBOX = 32
@@ -69,7 +74,7 @@ def tail(
 ) -> "LiveView":
     """Watch a relay: `async with tail() as live: async for update in live: ...`.
 
-    `url` and `token` default to LUMINA_ENDPOINT (else the default endpoint) and LUMINA_TOKEN.
+    `url` defaults to LUMINA_ENDPOINT (else the default endpoint), `token` to what `token_for("read")` finds.
     `service`, `trace_id`, `name` (a glob over the root's name) and `state` select traces. It starts
     with the open traces as they stand, with `since` (seconds, a timedelta, or text such as
     `"10m"`) with what arrived since then, or with `snapshot=False` with what comes next. Entering
@@ -78,7 +83,7 @@ def tail(
     """
     options = TailOptions(
         endpoint=parse_endpoint(url or os.environ.get("LUMINA_ENDPOINT") or DEFAULT_ENDPOINT),
-        token=token or os.environ.get("LUMINA_TOKEN") or None,
+        token=token or token_for("read"),
         filter=frames.Filter(
             None if service is None else name_of(service),
             None if trace_id is None else trace_id_of(trace_id),

@@ -17,7 +17,12 @@ import msgspec
 
 from lumina_stream.model.errors import ConfigurationError, LuminaError
 from lumina_stream.model.ids import is_trace_id
-from lumina_stream.transport.endpoint import DEFAULT_ENDPOINT, Endpoint, parse_endpoint
+from lumina_stream.transport.endpoint import (
+    DEFAULT_ENDPOINT,
+    Endpoint,
+    parse_endpoint,
+    token_for,
+)
 from lumina_stream.viewing.text import parse_seconds
 
 TIMEOUT_S = 60.0
@@ -41,7 +46,7 @@ class _Page(msgspec.Struct):
 def run_export(options: argparse.Namespace) -> int:
     """Write what the command line asks for; return the exit code."""
     url = options.url or os.environ.get("LUMINA_ENDPOINT") or DEFAULT_ENDPOINT
-    token = os.environ.get("LUMINA_READ_TOKEN") or os.environ.get("LUMINA_TOKEN") or None
+    token = token_for("read")
     query = {"service": options.service, "name": options.name}
     if options.since is not None:
         query["since_ns"] = str(time.time_ns() - int(parse_seconds(options.since) * 1e9))
@@ -114,7 +119,9 @@ class Reader:
         if response.status == 404:
             return None
         if response.status in (401, 403):
-            raise ExportError(f"{where} refuses ({response.status}): set LUMINA_TOKEN")
+            raise ExportError(
+                f"{where} refuses ({response.status}): set LUMINA_READ_TOKEN, LUMINA_TOKEN or LUMINA_TOKEN_FILE"
+            )
         if response.status != 200:
             raise ExportError(f"{where} answers {response.status}: {_reason(body)}")
         return body

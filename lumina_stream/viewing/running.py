@@ -27,7 +27,7 @@ from lumina_stream.model.live import Update
 from lumina_stream.model.producers import is_imported
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.transport.child_relay import ChildRelay
-from lumina_stream.transport.endpoint import DEFAULT_ENDPOINT, parse_endpoint, probe
+from lumina_stream.transport.endpoint import DEFAULT_ENDPOINT, parse_endpoint, probe, token_for
 from lumina_stream.viewing.client import LiveView, tail
 from lumina_stream.viewing.layout import layout
 from lumina_stream.viewing.rows import ansi, glyphs_for, text_of
@@ -92,7 +92,7 @@ def _point_opentelemetry(environment: dict[str, str], endpoint: str) -> None:
     # The distribution's default is gRPC, which no relay speaks.
     environment["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
     environment.setdefault("OTEL_SERVICE_NAME", environment["LUMINA_SERVICE_NAME"])
-    token = environment.get("LUMINA_WRITE_TOKEN") or environment.get("LUMINA_TOKEN")
+    token = token_for("write")
     if token:
         environment.setdefault("OTEL_EXPORTER_OTLP_HEADERS", f"authorization=Bearer {token}")
 

@@ -23,7 +23,12 @@ from lumina_stream.model.errors import (
 )
 from lumina_stream.protocol.leftover import Leftover, time_of
 from lumina_stream.protocol.redelivery import Redelivery
-from lumina_stream.transport.endpoint import DEFAULT_ENDPOINT, Endpoint, parse_endpoint
+from lumina_stream.transport.endpoint import (
+    DEFAULT_ENDPOINT,
+    Endpoint,
+    parse_endpoint,
+    token_for,
+)
 from lumina_stream.transport.redelivering import Delivery, read
 from lumina_stream.viewing.tailing import say
 from lumina_stream.viewing.text import count, escape
@@ -70,7 +75,7 @@ def run_show(options: argparse.Namespace) -> int:
 def run_send(options: argparse.Namespace) -> int:
     """Deliver what is left in a folder; return the exit code: 1 if something stays behind."""
     endpoint = parse_endpoint(options.url or os.environ.get("LUMINA_ENDPOINT") or DEFAULT_ENDPOINT)
-    token = os.environ.get("LUMINA_WRITE_TOKEN") or os.environ.get("LUMINA_TOKEN") or None
+    token = token_for("write")
     sent = failed = files = 0
     for path in _paths(options.folder, spool_folder.SUFFIX):
         file = spool_folder.take(path)
