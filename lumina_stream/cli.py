@@ -55,7 +55,8 @@ In a pipe or file the URL is the one line on stdout once it is ready; everything
 OpenTelemetry programs send to its /v1/traces (OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf).
 LUMINA_FORWARD_HEADERS (key=value,key2=value2) go with each request of --forward.
 LUMINA_WRITE_TOKEN and LUMINA_READ_TOKEN (or LUMINA_TOKEN for both) guard sending and reading;
-LUMINA_TOKEN_FILE is the variable of --token-file.
+LUMINA_TOKEN_FILE is the variable of --token-file. With --tls-cert and --tls-key, clients say https://HOST:PORT;
+LUMINA_CA_FILE names a CA of your own to them.
 """
 
 _TAIL_EPILOG = """\
@@ -272,6 +273,9 @@ def _parser() -> argparse.ArgumentParser:
         "--token-file", type=Path, metavar="FILE",
         help="tokens for sending and reading, one a line, mode 0600 (LUMINA_TOKEN_FILE)",
     )  # fmt: skip
+    serve.add_argument("--tls-cert", type=Path, metavar="FILE",
+                       help="serve HTTPS with this certificate and its chain (PEM)")  # fmt: skip
+    serve.add_argument("--tls-key", type=Path, metavar="FILE", help="the certificate's key (PEM)")
     serve.add_argument("--allow-host", action="append", default=[], metavar="HOST",
                        type=_checked(parse_host),
                        help="accept this Host header too, behind a proxy")  # fmt: skip
@@ -430,6 +434,8 @@ def _serve(options: argparse.Namespace) -> int:
         prices=tuple(options.prices),
         forward=options.forward,
         token_file=options.token_file,
+        tls_cert=options.tls_cert,
+        tls_key=options.tls_key,
         spool=options.spool,
         allow_hosts=tuple(options.allow_host),
         allow_origins=tuple(options.allow_origin),

@@ -140,9 +140,13 @@ class Runtime:
         del concurrent, logging
         from lumina_stream.protocol.frames import Hello
         from lumina_stream.protocol.producer import ProducerSession
-        from lumina_stream.transport.endpoint import parse_endpoint
+        from lumina_stream.transport.endpoint import parse_endpoint, tls_context
         from lumina_stream.transport.exporter import Exporter
 
+        endpoint = parse_endpoint(self.settings.endpoint)
+        tls_context(
+            endpoint
+        )  # a wrong LUMINA_CA_FILE is said here, not by a thread that nobody asks
         hello = Hello(
             self.producer_id,
             self._nonce,
@@ -165,7 +169,7 @@ class Runtime:
         return Exporter(
             self.queue,
             ProducerSession(hello),
-            parse_endpoint(self.settings.endpoint),
+            endpoint,
             self.settings.token,
             self.clock,
             self._new_identity,

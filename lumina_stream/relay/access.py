@@ -45,7 +45,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Access:
-    """Decide on requests to a relay that listens on `host`:`port`."""
+    """Decide on requests to a relay that listens on `host`:`port`; `secure`: with TLS of its own."""
 
     def __init__(
         self,
@@ -55,7 +55,9 @@ class Access:
         tokens: Iterable[Token] = (),
         allow_hosts: Iterable[str] = (),
         allow_origins: Iterable[str] = (),
+        secure: bool = False,
     ) -> None:
+        scheme, usual = ("https", 443) if secure else ("http", 80)
         self.port = port
         self._is_local = is_loopback(host)
         self._host = host
@@ -69,9 +71,9 @@ class Access:
         if port in (80, 443):
             self._hosts |= own
         self._origins = {parse_origin(origin) for origin in allow_origins}
-        self._origins |= {f"http://{name}:{port}" for name in own}
-        if port == 80:
-            self._origins |= {f"http://{name}" for name in own}
+        self._origins |= {f"{scheme}://{name}:{port}" for name in own}
+        if port == usual:
+            self._origins |= {f"{scheme}://{name}" for name in own}
 
     def replace_tokens(self, tokens: Iterable[Token]) -> None:
         """Take these tokens from now on, and no others; raise `ConfigurationError` if they are too few."""

@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import errno
 import gc
+import http.client
 import os
 import signal
 import socket
+import ssl
 import sys
 import urllib.request
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -25,9 +27,16 @@ from lumina_stream.relay.core import Relay
 from lumina_stream.relay.forward import Forwarder, forward_headers, forward_url
 from lumina_stream.relay.log import LogError
 from lumina_stream.relay.prices import PriceBook, read_prices
-from lumina_stream.relay.sockets import PING_INTERVAL_S, PING_TIMEOUT_S, RelayHttp, RelayProtocol
+from lumina_stream.relay.sockets import (
+    PING_INTERVAL_S,
+    PING_TIMEOUT_S,
+    RelayHttp,
+    RelayLoop,
+    RelayProtocol,
+)
 from lumina_stream.relay.spools import Spools
 from lumina_stream.relay.sqlite_log import SqliteLog
+from lumina_stream.relay.tls import Tls
 from lumina_stream.relay.token_watch import TokenWatch, fixed_tokens
 
 DEFAULT_PORT = 4318
@@ -48,6 +57,7 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How a relay runs. `data=None` takes the user's state folder; tokens guard the two roles.
 
     `token_file`: more tokens, any number, read anew when the file changes (see `tokens`).
+    `tls_cert`, `tls_key`: PEM files; both or neither.
     `prices` are price files (see `prices.FilePrice`), the first one that has a model counts.
 
     `forward`: an OTLP backend that gets the finished spans, with `forward_headers` in each request.
@@ -61,6 +71,8 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True):
     write_token: str | None = None
     read_token: str | None = None
     token_file: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     keep_s: float | None = 7 * 24 * 3600.0
     max_bytes: int | None = 5 << 30
     allow_hosts: tuple[str, ...] = ()
@@ -110,6 +122,7 @@ def serve(
         config = with_environment(config or RelayConfig())
         if config.forward is not None:
             forward_url(config.forward)
+        tls = _tls(config)
     except ConfigurationError as error:
         _complain(str(error))
         return 1
@@ -126,6 +139,7 @@ def serve(
                 tokens=watch.tokens(),
                 allow_hosts=config.allow_hosts,
                 allow_origins=config.allow_origins,
+                secure=tls is not None,
             )
             book = PriceBook([read_prices(path) for path in config.prices])
             folder = config.data or default_data_folder()
@@ -134,7 +148,10 @@ def serve(
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLD)
-            asyncio.run(_serve(config, access, watch, listener, store, folder, book, on_ready))
+            with asyncio.Runner(loop_factory=RelayLoop) as runner:
+                runner.run(
+                    _serve(config, access, watch, tls, listener, store, folder, book, on_ready)
+                )
     except (LogError, ConfigurationError) as error:
         _complain(str(error))
         return 1
@@ -147,6 +164,7 @@ async def _serve(
     config: RelayConfig,
     access: Access,
     watch: TokenWatch,
+    tls: Tls | None,
     listener: socket.socket,
     store: SqliteLog,
     folder: Path,
@@ -179,7 +197,10 @@ async def _serve(
         backlog=BACKLOG,
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
-    url = _url(config.host, listener.getsockname()[1]) + config.root_path
+    if tls is not None:
+        settings.load()
+        settings.ssl = tls.context
+    url = _url(config.host, listener.getsockname()[1], secure=tls is not None) + config.root_path
     server = _Server(settings)
     forwarder = None
     if config.forward is not None:
@@ -187,6 +208,8 @@ async def _serve(
     spools = Spools(relay, config.spool) if config.spool is not None else None
     async with _running(relay, forwarder, spools):
         relay.run_beside(watch.run(access.replace_tokens, relay.log))
+        if tls is not None:
+            relay.run_beside(tls.run(relay.log))
         announcing = asyncio.create_task(_announce(relay, server, url, folder, access, on_ready))
         await server.serve(sockets=[listener])
         announcing.cancel()
@@ -281,25 +304,40 @@ def _in_use(host: str, port: int) -> str:
     """Say what answers at an address that is in use."""
     reachable = host if is_loopback(host) else "127.0.0.1"
     found = "something that is no lumina-stream relay"
-    try:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(_url(reachable, port) + "/healthz", timeout=1.0) as response:
-            body = msgspec.json.decode(response.read(65536), type=_Health)
+    here = ssl.create_default_context()
+    here.check_hostname, here.verify_mode = False, ssl.CERT_NONE  # nothing is told but the question
+    handlers = (urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=here))
+    opener = urllib.request.build_opener(*handlers)
+    for secure in (False, True):
+        url = _url(reachable, port, secure=secure) + "/healthz"
+        try:
+            with opener.open(url, timeout=1.0) as response:
+                body = msgspec.json.decode(response.read(65536), type=_Health)
+        except (OSError, ValueError, msgspec.DecodeError, http.client.HTTPException):
+            continue
         if body.service == "lumina-stream":
             found = f"a lumina-stream relay (process {body.pid}, status {body.status})"
-    except (OSError, ValueError, msgspec.DecodeError):
-        pass
+            break
     return (
         f"port {port} is in use by {found}; choose another one with --port, "
         "or any free one with --port 0"
     )
 
 
-def _url(host: str, port: int) -> str:
+def _tls(config: RelayConfig) -> Tls | None:
+    if config.tls_cert is None and config.tls_key is None:
+        return None
+    if config.tls_cert is None or config.tls_key is None:
+        raise ConfigurationError("--tls-cert and --tls-key go together: a certificate and its key")
+    return Tls(config.tls_cert, config.tls_key)
+
+
+def _url(host: str, port: int, *, secure: bool = False) -> str:
     bare = host.strip("[]")
     if bare in ("0.0.0.0", "::"):
         bare = "127.0.0.1"
-    return f"http://[{bare}]:{port}" if ":" in bare else f"http://{bare}:{port}"
+    scheme = "https" if secure else "http"
+    return f"{scheme}://[{bare}]:{port}" if ":" in bare else f"{scheme}://{bare}:{port}"
 
 
 def _complain(message: str) -> None:

@@ -25,6 +25,17 @@ CLOSE_S = 2.0
 _KEY = "lumina_socket"
 
 
+class RelayLoop(asyncio.SelectorEventLoop):
+    """asyncio's loop, which does not wait a minute for a TLS handshake."""
+
+    async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:
+        """Listen; whoever does not finish a handshake in time is dropped."""
+        if options.get("ssl") is not None:
+            options["ssl_handshake_timeout"] = limits.CONNECT_TIMEOUT_S
+            options["ssl_shutdown_timeout"] = CLOSE_S
+        return await super().create_server(*args, **options)
+
+
 class RelayHttp(H11Protocol):
     """uvicorn's HTTP, which does not wait for ever for a first request."""
 

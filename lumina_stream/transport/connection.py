@@ -22,7 +22,7 @@ from websockets.uri import parse_uri
 from lumina_stream.model import limits
 from lumina_stream.model.errors import ConfigurationError, ConnectionEnded, ConnectionFailed
 from lumina_stream.protocol import SUBPROTOCOL
-from lumina_stream.transport.endpoint import Endpoint, parse_endpoint, probe
+from lumina_stream.transport.endpoint import Endpoint, parse_endpoint, probe, tls_context
 from lumina_stream.version import __version__
 
 _PING_S = limits.HALF_OPEN_S / 2
@@ -87,6 +87,9 @@ async def connect(
         "max_size": _MESSAGE_BYTES,
         "logger": _SILENT,
     }
+    context = tls_context(endpoint)
+    if context is not None:
+        options["ssl"] = context
     if address is not None and proxy is None:
         options["host"], options["port"] = address
     trio = _running_trio()
@@ -197,6 +200,11 @@ async def _explain(error: Exception, endpoint: Endpoint, token: str | None, trio
             return f"the proxy on the way to {where} failed: {_line(str(error))}"
         case wse.WebSocketException() | EOFError():
             return await _ask_who(endpoint, trio)
+        case ssl.SSLCertVerificationError():
+            return (
+                f"the certificate of {where} is not trusted ({error.verify_message}); "
+                "name its CA in LUMINA_CA_FILE, or use the host name that it was made for"
+            )
         case ssl.SSLError():
             return f"TLS with {where} failed: {error.reason or error}; is the scheme right?"
         case socket.gaierror():

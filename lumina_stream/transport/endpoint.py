@@ -3,15 +3,22 @@
 Standard library only and blocking: callers on an event loop use a thread.
 """
 
+from __future__ import annotations
+
 import ipaddress
+import os
 import socket
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
 from lumina_stream import tokens
 from lumina_stream.model.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import http.client
+    import ssl
 
 DEFAULT_PORT = 4318
 """The OTLP/HTTP port, where OpenTelemetry programs look by themselves."""
@@ -107,6 +114,44 @@ def token_for(role: Literal["write", "read"]) -> str | None:
         raise ConfigurationError(str(error)) from None
 
 
+def tls_context(endpoint: Endpoint) -> ssl.SSLContext | None:
+    """Return with what to check the certificate of an endpoint, None for one without TLS.
+
+    The system's CAs count, SSL_CERT_FILE as ever, and beside them those of LUMINA_CA_FILE, which concerns
+    nothing but the way to a relay. Raises `ConfigurationError` for a file that holds none.
+    """
+    if not endpoint.secure:
+        return None
+    import ssl
+
+    context = ssl.create_default_context()
+    path = os.environ.get("LUMINA_CA_FILE")
+    if path:
+        try:
+            context.load_verify_locations(path)
+        except ssl.SSLError as error:
+            raise ConfigurationError(
+                f"LUMINA_CA_FILE {path} holds no certificates ({error.reason or error}); it is a PEM file"
+            ) from None
+        except OSError as error:
+            raise ConfigurationError(
+                f"LUMINA_CA_FILE {path} cannot be read: {error.strerror}"
+            ) from None
+    return context
+
+
+def http_connection(endpoint: Endpoint, timeout_s: float) -> http.client.HTTPConnection:
+    """Return a connection for HTTP requests to an endpoint; raises `ConfigurationError` like `tls_context`."""
+    import http.client  # 30 ms
+
+    context = tls_context(endpoint)
+    if context is None:
+        return http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=timeout_s)
+    return http.client.HTTPSConnection(
+        endpoint.host, endpoint.port, timeout=timeout_s, context=context
+    )
+
+
 def resolve(endpoint: Endpoint) -> list[tuple[str, int]]:
     """Return the addresses of an endpoint, in the order to try; raises `OSError`. Blocks."""
     found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
@@ -119,11 +164,10 @@ def probe(endpoint: Endpoint, *, timeout_s: float = PROBE_TIMEOUT_S) -> Health:
 
     No token is sent: whatever answers there need not be ours. No proxy is used.
     """
-    import http.client  # 30 ms, and only for this question
+    import http.client
 
-    kind = http.client.HTTPSConnection if endpoint.secure else http.client.HTTPConnection
     try:
-        connection = kind(endpoint.host, endpoint.port, timeout=timeout_s)
+        connection = http_connection(endpoint, timeout_s)
         try:
             connection.request("GET", f"{endpoint.path}/healthz")
             response = connection.getresponse()
@@ -135,7 +179,10 @@ def probe(endpoint: Endpoint, *, timeout_s: float = PROBE_TIMEOUT_S) -> Health:
     except TimeoutError:
         return Health("nothing", f"no answer within {timeout_s:g} s")
     except http.client.HTTPException as error:
-        return Health("other", f"it does not speak HTTP ({type(error).__name__})")
+        scheme = "" if endpoint.secure else "; or is it https://?"
+        return Health("other", f"it does not speak HTTP ({type(error).__name__}){scheme}")
+    except ConfigurationError as error:
+        return Health("nothing", str(error))
     except OSError as error:
         return Health("nothing", error.strerror or str(error))
     return _judge(response.status, response.getheader("Server") or "", body)

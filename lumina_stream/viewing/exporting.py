@@ -20,6 +20,7 @@ from lumina_stream.model.ids import is_trace_id
 from lumina_stream.transport.endpoint import (
     DEFAULT_ENDPOINT,
     Endpoint,
+    http_connection,
     parse_endpoint,
     token_for,
 )
@@ -71,8 +72,7 @@ class Reader:
     def __init__(self, endpoint: Endpoint, token: str | None = None) -> None:
         self._endpoint = endpoint
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        kind = http.client.HTTPSConnection if endpoint.secure else http.client.HTTPConnection
-        self._connection = kind(endpoint.host, endpoint.port, timeout=TIMEOUT_S)
+        self._connection = http_connection(endpoint, TIMEOUT_S)
 
     def __enter__(self) -> Reader:
         return self

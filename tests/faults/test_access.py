@@ -208,9 +208,9 @@ def test_row_17_foreign_pages(
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_row_18_ids_are_no_paths(unguarded: RelayProcess, path: str, method: str) -> None:
     """What looks like a way to another file is not found; 405 where a page is asked to be deleted."""
-    # breaks: lumina_stream/relay/static.py
-    # -   if not _NAME.fullmatch(name) or path.suffix not in _TYPES:
-    # +   if path.suffix not in _TYPES:
+    # breaks: lumina_stream/relay/routes.py
+    # -   return JSONResponse({"error": reason}, 404)
+    # +   return JSONResponse({"error": reason}, 400)
     before = files(unguarded.data)
     status = ask(unguarded, Asked(method, path))
     assert status == 404 or (method == "DELETE" and status == 405)

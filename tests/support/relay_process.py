@@ -63,7 +63,7 @@ class RelayProcess:
             )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
-        assert self.url.startswith("http://"), self.stderr()
+        assert self.url.startswith("http"), self.stderr()
 
     def stderr(self) -> str:
         return (self.data.parent / f"{self.data.name}.stderr").read_text()
