@@ -1,4 +1,4 @@
-"""The command `lumina-stream`: serve, tail, run, export, token, spool, check, backup, demo."""
+"""The command `lumina-stream`: serve, tail, run, export, delete, token, spool, check, backup, demo."""
 
 import argparse
 import os
@@ -91,6 +91,16 @@ otlp-json is OpenTelemetry's file format: one TracesData object a line, here one
 that still runs has no end time.
 """
 
+_DELETE_EPILOG = """\
+examples:
+  lumina-stream delete 4bf92f3577b34da6a3ce929d0e0e4736
+  lumina-stream delete 4bf92f3577b34da6a3ce929d0e0e4736 --url https://relay.example:4318
+
+The ids of what was deleted are printed, one a line. It is gone from lists, views, costs and the files of the
+log, and cannot be brought back; what its program still sends of it is not kept. Where tokens are set it takes
+a write token, from LUMINA_WRITE_TOKEN, LUMINA_TOKEN or LUMINA_TOKEN_FILE. Backups are yours to delete.
+"""
+
 _TOKEN_EPILOG = """\
 examples:
   lumina-stream token write --file tokens --label "checkout service"
@@ -166,6 +176,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from lumina_stream.viewing.exporting import run_export
 
                 return run_export(options)
+            case "delete":
+                from lumina_stream.viewing.deleting import run_delete
+
+                return run_delete(options)
             case "token":
                 from lumina_stream.viewing.token_making import run_token
 
@@ -356,6 +370,20 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--output", type=Path, metavar="FILE", help="write here instead of to stdout"
     )
+
+    delete = commands.add_parser(
+        "delete", help="take a trace out of a relay, for good",
+        description="Delete traces: from the views, the projections and the files of the log.",
+        epilog=_DELETE_EPILOG, formatter_class=raw,
+    )  # fmt: skip
+    delete.set_defaults(parser=delete)
+    delete.add_argument(
+        "trace_ids", nargs="+", metavar="TRACE_ID", type=_checked(trace_id_of), help="which ones"
+    )
+    delete.add_argument(
+        "--url", metavar="U", type=_checked(_url),
+        help=f"the relay (LUMINA_ENDPOINT, else {DEFAULT_ENDPOINT})",
+    )  # fmt: skip
 
     token = commands.add_parser(
         "token", help="make a token for sending or reading",

@@ -76,7 +76,7 @@ def test_help_teaches(tmp_path: Path) -> None:
     code, out, _ = command(tmp_path)
     assert code == 0
     assert "lumina-stream demo" in out
-    for name in ("serve", "tail", "run", "token"):
+    for name in ("serve", "tail", "run", "token", "delete"):
         code, out, _ = command(tmp_path, name, "--help")
         assert code == 0
         assert "examples:" in out

@@ -67,6 +67,7 @@ def make_app(relay: "Relay", access: Access) -> ASGIApp:
             Route("/v1/rates", own.rates, methods=["GET"]),
             Route("/v1/costs", own.costs, methods=["GET"]),
             Route("/v1/traces/{trace_id}", own.trace, methods=["GET"]),
+            Route("/v1/traces/{trace_id}", own.delete, methods=["DELETE"]),
             Route("/v1/traces/{trace_id}/spans/{span_id}", own.span, methods=["GET"]),
             Route(SESSION_ROUTE, session.begin, methods=["POST"], max_body_size=TOKEN_BYTES),
             Route(SESSION_ROUTE, session.end, methods=["DELETE"]),

@@ -56,6 +56,10 @@ class Backlog:
         self._uncommitted_calls: _Calls = {}
         self._unflushed_digests: dict[str, bytes] = {}
         self._uncommitted_digests: dict[str, bytes] = {}
+        self._deleted: dict[str, None] = {}
+        self._uncommitted_deleted: dict[str, None] = {}
+        self.wants_purge = False
+        """Whether what was deleted is still in the store's write-ahead file."""
         self.next = Batch()
         """What the next checkpoint writes."""
         self.refused = 0
@@ -67,6 +71,8 @@ class Backlog:
 
     def line(self, trace_id: str) -> Line | None:
         """Return what was last noted of a trace."""
+        if trace_id in self._deleted:
+            return None
         return self._unflushed.get(trace_id) or self._store.summary(trace_id)
 
     def digests(self, trace_id: str) -> bytes:
@@ -117,6 +123,25 @@ class Backlog:
             self._unflushed_digests.pop(trace_id, None)
             self.next.unfinished.pop(trace_id, None)
 
+    def delete(self, trace_ids: Iterable[str]) -> None:
+        """Forget traces, here and in the store."""
+        gone = dict.fromkeys(trace_ids)
+        self.forget(gone)
+        for trace_id in gone:
+            self._unflushed.pop(trace_id, None)
+            self.next.losses.pop(trace_id, None)
+            self.next.drop.discard(trace_id)
+        self._deleted.update(gone)
+
+    def is_deleted(self, trace_id: str) -> bool:
+        """Tell whether a trace was deleted since the last checkpoint."""
+        return trace_id in self._deleted or trace_id in self._uncommitted_deleted
+
+    @property
+    def has_deleted(self) -> bool:
+        """Tell whether a checkpoint must see to it that deleted traces stay so."""
+        return bool(self._deleted or self._uncommitted_deleted)
+
     # --- writing -----------------------------------------------------------------------------
 
     def flush_steps(self) -> Iterator[None]:
@@ -132,6 +157,11 @@ class Backlog:
 
     def flush_some(self) -> bool:
         """Write some summaries, calls or digests; False if there are none. Raises what SQLite does."""
+        if self._deleted:
+            self._store.delete(self._deleted)
+            self._uncommitted_deleted.update(self._deleted)
+            self._deleted.clear()
+            return True
         if self._unflushed_digests:
             digests = dict(itertools.islice(self._unflushed_digests.items(), SLICE))
             self._store.put_digests(digests.items())
@@ -173,7 +203,18 @@ class Backlog:
         self._uncommitted.clear()
         self._uncommitted_calls.clear()
         self._uncommitted_digests.clear()
+        self.wants_purge = self.wants_purge or bool(self._uncommitted_deleted)
+        self._uncommitted_deleted.clear()
         self.error = None
+
+    def purge(self) -> None:
+        """Take what was deleted off the disk, once that is committed."""
+        if self.wants_purge:
+            try:
+                self._store.purge()
+                self.wants_purge = False
+            except apsw.Error as error:
+                self.error = f"{type(error).__name__}: {error}"
 
     def take_back(self, batch: Batch) -> None:
         """Let a batch that was not committed wait again."""
@@ -197,5 +238,7 @@ class Backlog:
         self._uncommitted_calls = {}
         self._unflushed_digests = {**self._uncommitted_digests, **self._unflushed_digests}
         self._uncommitted_digests = {}
+        self._deleted = {**self._uncommitted_deleted, **self._deleted}
+        self._uncommitted_deleted = {}
         self.refused += 1
         self.error = f"{type(error).__name__}: {error}"

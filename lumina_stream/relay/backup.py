@@ -19,6 +19,7 @@ import apsw
 from lumina_stream.relay.checking import Report, check
 from lumina_stream.relay.log import LogError
 from lumina_stream.relay.log_folder import named
+from lumina_stream.relay.scan import read_deletions
 from lumina_stream.relay.segment import Segment, has_wal, identify, reading, sync_path
 
 
@@ -51,18 +52,27 @@ def back_up(
 
 def _copy_all(source: Path, making: Path, progress: Callable[[int, int], None] | None) -> None:
     whole: set[Path] = set()  # copied after their last event
+    deleted: set[str] | None = None
     while True:
         paths = [path for path, _ in named(source, "db")]
         newest = paths[-1]
+        before, deleted = deleted, _deleted(newest)
+        if before is not None and deleted != before:
+            whole.clear()  # a trace was taken out of files that were copied already
         for path in paths:
             if path not in whole and _copy(path, making / path.name) and path != newest:
                 whole.add(path)
             if progress is not None:
                 progress(paths.index(path) + 1, len(paths))
         # If another one was begun meanwhile, `newest` was written to after it was copied.
-        if named(source, "db")[-1][0] == newest:
+        if named(source, "db")[-1][0] == newest and _deleted(newest) == deleted:
             break
     sync_path(making)
+
+
+def _deleted(newest: Path) -> set[str]:
+    with reading(Segment(newest, 0, sealed=not has_wal(newest))) as connection:
+        return {d.trace_id for d in read_deletions(connection).values() if d.erased}
 
 
 def _copy(path: Path, to: Path) -> bool:

@@ -344,9 +344,14 @@ class Channel:
     def removed(self, trace_ids: Collection[str]) -> None:
         """Take traces out of the view: the log no longer keeps them."""
         self._covered.difference_update(trace_ids)
-        known = [t for t in trace_ids if t in self.selected or self.key.filter == _ALL]
+        chosen, only = self.key.filter, self.key.filter.trace_id
+        known = [t for t in trace_ids if t in self.selected or chosen == _ALL or t == only]
         self.selected.difference_update(trace_ids)
-        if known and self.key.view != "running":
+        for trace_id in trace_ids:
+            self._dirty.pop(trace_id, None)
+        if self.key.view == "running":
+            self._stale = True  # drawn anew, without them
+        elif known:
             self._push(self.hub.offset, frames.Removed(self.hub.offset, tuple(known)))
 
     def _summaries(self, found: Sequence[frames.TraceSummary]) -> Iterator[frames.Summaries]:

@@ -19,9 +19,17 @@ from lumina_stream.model import codec
 from lumina_stream.model.errors import DecodeError
 from lumina_stream.model.events import EventsLost
 from lumina_stream.relay.admission import admit, is_relay
-from lumina_stream.relay.log import LogError, Row, trace_bytes
+from lumina_stream.relay.erasing import erased_in
+from lumina_stream.relay.log import Deletion, LogError, Row, trace_bytes
 from lumina_stream.relay.log_folder import named, size_of
-from lumina_stream.relay.scan import Damage, is_damage, past_damage, read_producers, scan
+from lumina_stream.relay.scan import (
+    Damage,
+    is_damage,
+    past_damage,
+    read_deletions,
+    read_producers,
+    scan,
+)
 from lumina_stream.relay.segment import Segment, files_of, has_wal, identify, reading
 
 MOST_NAMED = 20
@@ -41,7 +49,10 @@ class Hole(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SegmentReport(msgspec.Struct, omit_defaults=True):
-    """One file. `damaged_events` cannot be read; `unindexed` rows lack a trace in the index."""
+    """One file. `damaged_events` cannot be read; `unindexed` rows lack a trace in the index.
+
+    `deleted_events` were taken out with their trace; `undeleted` traces should have been, and were not.
+    """
 
     file: str
     first_offset: int
@@ -52,11 +63,16 @@ class SegmentReport(msgspec.Struct, omit_defaults=True):
     damaged_events: int = 0
     unreadable_events: int = 0
     unindexed: int = 0
+    deleted_events: int = 0
+    undeleted: int = 0
     problem: str = ""
 
 
 class Report(msgspec.Struct):
-    """What a check found. Offsets and events are of what is held; `sound`: nothing is wrong."""
+    """What a check found. Offsets and events are of what is held; `sound`: nothing is wrong.
+
+    `unerased`: traces that were deleted and are still in the files; a relay takes them out when it starts.
+    """
 
     folder: str
     segments: list[SegmentReport]
@@ -71,6 +87,10 @@ class Report(msgspec.Struct):
     missing_offsets: int = 0
     unindexed: int = 0
     recorded_losses: int = 0
+    deletions: int = 0
+    deleted_events: int = 0
+    undeleted: int = 0
+    unerased: int = 0
     quarantined: list[str] = []
     holes: list[Hole] = []
     unrecorded_holes: int = 0
@@ -83,6 +103,7 @@ class Report(msgspec.Struct):
             or self.missing_offsets
             or self.unindexed
             or self.unrecorded_holes
+            or self.undeleted
             or self.quarantined
             or any(segment.problem for segment in self.segments)
         )
@@ -109,6 +130,7 @@ class _Check:
         self._said_seq: dict[str, int] = {}  # as the tables say
         self._lost: dict[str, int] = {}  # recorded as rolled back, not matched with a hole yet
         self._holes: list[Hole] = []
+        self._deletions: dict[str, Deletion] = {}
         self._report = Report(str(folder), [], quarantined=wrecks)
 
     def run(
@@ -122,6 +144,7 @@ class _Check:
                     self._names.setdefault(number, producer_id)
                     said = self._said_seq.get(producer_id, 0)
                     self._said_seq[producer_id] = max(said, last_seq)
+                self._deletions.update(read_deletions(connection))
         for number, segment in enumerate(segments):
             following = segments[number + 1].first_offset if number + 1 < len(segments) else None
             self._segment(segment, following)
@@ -148,6 +171,9 @@ class _Check:
                     stop = min(stop, following)
                 for row in scan(connection, self._names, segment.first_offset, stop, damage):
                     self._row(row, said, connection)
+                for deletion in self._deletions.values():
+                    if deletion.erased and _is_held(connection, deletion.trace_id):
+                        said.undeleted += 1
         except apsw.Error as error:
             if not is_damage(error):
                 raise LogError(f"{segment.path} cannot be read now: {error}") from error
@@ -184,7 +210,10 @@ class _Check:
             return
         if len(admitted.events) != row.count:
             said.unreadable_events += abs(row.count - len(admitted.events))
-        said.unreadable_events += _unreadable(row) if admitted.refused else 0
+        if admitted.refused:
+            erased = erased_in(row.events)
+            said.deleted_events += erased
+            said.unreadable_events += _unreadable(row) - erased
         if not all(_is_indexed(connection, t, row.offset) for t in admitted.trace_ids):
             said.unindexed += 1
         if is_relay(row.producer_id):
@@ -203,6 +232,10 @@ class _Check:
             report.damaged_events += segment.damaged_events
             report.unreadable_events += segment.unreadable_events
             report.unindexed += segment.unindexed
+            report.deleted_events += segment.deleted_events
+            report.undeleted += segment.undeleted
+        report.deletions = len(self._deletions)
+        report.unerased = sum(not d.erased for d in self._deletions.values())
         report.producers = len(self._last_seq)
         for producer_id, said in self._said_seq.items():
             # What retention removed is not missed: only what follows a row that is still held.
@@ -234,6 +267,15 @@ def _is_indexed(connection: apsw.Connection, trace_id: str, offset: int) -> bool
     return False  # a broken index has nothing
 
 
+def _is_held(connection: apsw.Connection, trace_id: str) -> bool:
+    with past_damage():
+        found = connection.execute(
+            "SELECT count(*) FROM trace_frames WHERE trace_id = ?", (trace_bytes(trace_id),)
+        )
+        return bool(found.get)
+    return False
+
+
 def _unreadable(row: Row) -> int:
     """Return how many events of a row are none at all; what only breaks a rule is stored as it came."""
     return sum(event is None for event in codec.decode_array(row.events))
@@ -256,6 +298,8 @@ def lines(report: Report) -> Iterator[str]:
             )
         if segment.unindexed:
             yield f"  {segment.file}: {segment.unindexed:,} frames are not in the index of traces"
+        if segment.undeleted:
+            yield f"  {segment.file}: {segment.undeleted:,} deleted traces are in it all the same"
         if segment.unreadable_events:
             yield (
                 f"  {segment.file}: {segment.unreadable_events:,} stored events are none "
@@ -273,4 +317,14 @@ def lines(report: Report) -> Iterator[str]:
         )
     if report.recorded_losses:
         yield f"  {report.recorded_losses:,} events are recorded as lost by the relay"
+    if report.deletions:
+        yield (
+            f"  {report.deletions:,} deleted traces are remembered; {report.deleted_events:,} events "
+            "went with them"
+        )
+    if report.unerased:
+        yield (
+            f"  {report.unerased:,} of these traces are still in the files: the next start of a relay "
+            "takes them out"
+        )
     yield "sound" if report.sound else "NOT sound: what is listed above cannot be shown"

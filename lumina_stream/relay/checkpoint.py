@@ -32,7 +32,7 @@ class Checkpointer:
     def is_due(self, offset: int) -> bool:
         """Tell whether a checkpoint as of `offset` would write anything."""
         return offset != self._store.offset or bool(
-            self._memory.dirty or self._backlog.next.producers
+            self._memory.dirty or self._backlog.next.producers or self._backlog.has_deleted
         )
 
     def steps(self, offset: int) -> Iterator[None]:
@@ -63,6 +63,7 @@ class Checkpointer:
             if backlog.refused == refused:
                 backlog.commit(offset, self._log.epoch.id)
                 self.count += 1
+                backlog.purge()
                 self._forget_producers()
                 return
         except apsw.Error as error:
@@ -96,7 +97,7 @@ class Checkpointer:
             records = [record_of(node) for node in nodes[at : at + SLICE] if node is not None]
             self._store.keep(trace_id, tree.truncated, records)
             yield
-            if self._backlog.refused != refused:
+            if self._backlog.refused != refused or self._backlog.is_deleted(trace_id):
                 return
 
     def _forget_producers(self) -> None:

@@ -22,6 +22,7 @@ from lumina_stream.protocol.intake import Accepted
 from lumina_stream.relay import admission
 from lumina_stream.relay.attendance import Attendance
 from lumina_stream.relay.committer import Committer, Submission
+from lumina_stream.relay.deleting import Deleting
 from lumina_stream.relay.guests import Guests
 from lumina_stream.relay.hub import Hub
 from lumina_stream.relay.liveness import TICK_S
@@ -58,6 +59,8 @@ class Counters(msgspec.Struct):
     frames: int = 0
     bytes: int = 0
     refused_events: int = 0
+    deleted_traces: int = 0
+    deleted_events: int = 0
     duplicates: int = 0
     lost_reported: int = 0
     producers_met: int = 0
@@ -103,6 +106,7 @@ class Relay:
         self.unstored = Unstored(self.hub)
         self.attendance = Attendance(self, lease_s)
         self.guests = Guests(self)
+        self.deleting = Deleting(self)
         self._keep_s, self._max_bytes = keep_s, max_bytes
         self._unapplied: deque[tuple[int, Submission]] = deque()
         self._unapplied_bytes = 0
@@ -156,16 +160,18 @@ class Relay:
 
     async def caught_up(self) -> None:
         """Wait until what is stored by now is applied: who was told that it is stored finds it."""
-        stored = self.store.next_offset - 1
-        if self.projections.offset >= stored:
-            return
-        applied: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((stored, applied))
         try:
             async with asyncio.timeout(CAUGHT_UP_S):
-                await applied
+                await self.applied(self.store.next_offset - 1)
         except TimeoutError:
             pass
+
+    async def applied(self, offset: int) -> None:
+        """Wait until everything up to a stored offset is applied."""
+        if self.projections.offset < offset:
+            applied: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((offset, applied))
+            await applied
 
     def _tell_caught_up(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -188,8 +194,10 @@ class Relay:
     async def tree(self, trace_id: str) -> TraceTree | None:
         """Return a trace's tree; one that left the memory is read back beside the loop.
 
-        None if nothing of it is kept. Raises `LogUnavailable`.
+        None if nothing of it is kept, or it was deleted. Raises `LogUnavailable`.
         """
+        if self.deleting.is_deleted(trace_id):
+            return None
         reading = self._readings.get(trace_id)
         if reading is None:
             found = self.projections.begin_reading(trace_id)
@@ -211,7 +219,8 @@ class Relay:
                 if reading.tree.changed_calls:
                     await self.load_prices()
                     await asyncio.to_thread(reading.price, self.book)
-            self.projections.finish_reading(reading)
+            if not self.deleting.is_deleted(reading.tree.trace_id):
+                self.projections.finish_reading(reading)
         finally:
             self._reading.discard(reading)
             del self._readings[reading.tree.trace_id]
@@ -243,17 +252,18 @@ class Relay:
         """Put new events on their way into the log; `on_settled` as in `Submission`."""
         admission.check_seq(accepted.first_seq + accepted.count)
         admitted = admission.admit(accepted.events, accepted.producer_id)
+        events, admitted = self.deleting.without_deleted(accepted.events, admitted)
         counters = self.counters
         counters.events += accepted.count
         counters.frames += 1
-        counters.bytes += len(accepted.events)
+        counters.bytes += len(events)
         counters.refused_events += admitted.refused
         self.attendance.noted(accepted.producer_id, accepted.first_seq + accepted.count - 1)
         entry = Entry(
             accepted.producer_id,
             accepted.first_seq,
             accepted.count,
-            accepted.events,
+            events,
             admitted.trace_ids,
             self.clock.now(),
         )
@@ -414,6 +424,7 @@ class Relay:
         except LogError as error:
             self.log.error("old events cannot be removed", error=str(error))
             return
+        self.deleting.forget_old()
         if removed:
             self.log.info("old events removed", upto_offset=removed[-1].last_offset)
             self.hub.removed(self.projections.prune())

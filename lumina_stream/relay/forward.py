@@ -221,6 +221,8 @@ class Forwarder:
 
     def _span(self, key: tuple[str, str, int]) -> tuple[str, SpanNode] | None:
         trace_id, span_id, _ = key
+        if self._relay.deleting.is_deleted(trace_id):
+            return None
         tree = self._tree(trace_id)
         node = None if tree is None else tree.span(span_id)
         if node is None or node.start is None or node.end is None:

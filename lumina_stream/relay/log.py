@@ -106,13 +106,26 @@ class Removed(msgspec.Struct, frozen=True, gc=False):
     disk_bytes: int
 
 
+class Deletion(msgspec.Struct, frozen=True, gc=False):
+    """Tell that a trace was deleted, when the log stood at `offset`.
+
+    `erased`: nothing of it is left in the files; until then reads leave it out.
+    """
+
+    trace_id: str
+    offset: int
+    time_ns: int
+    erased: bool = False
+
+
 class LogStatistics(msgspec.Struct, frozen=True, gc=False):
     """Hold the figures of a log; counts are cumulative since it was opened, except where noted.
 
     `events` is what the log holds now, damaged events included. `damaged_events` counts those that
     a read could not return, each once however often it was missed; `damaged_rows` the places where
     that was noticed. `quarantined` counts the files set aside, those of earlier openings
-    included. `refused` counts failed commits; `error` is what the last one said, None once a
+    included. `deletions` are those that are remembered, `unerased` those of them whose events are still in
+    the files. `refused` counts failed commits; `error` is what the last one said, None once a
     commit succeeded.
     """
 
@@ -127,12 +140,14 @@ class LogStatistics(msgspec.Struct, frozen=True, gc=False):
     quarantined: int
     damaged_rows: int
     damaged_events: int
+    deletions: int = 0
+    unerased: int = 0
 
 
 class Log(Protocol):
     """Store frames durably and give them back in order.
 
-    Two kinds of threads use a log. `append`, `remember_producer`, `retain` and `close` belong to
+    Two kinds of threads use a log. `append`, `remember_producer`, `delete_trace`, `retain` and `close` belong to
     one writer: never two of them at a time. Everything else may be called from any thread at any
     time, and never waits for a commit.
     """
@@ -239,6 +254,24 @@ class Log(Protocol):
 
     def carried(self) -> list[tuple[int, bytes]]:
         """Return what `retain` carried: (first offset that survived it, bytes)."""
+        ...
+
+    def delete_trace(self, trace_id: str, time_ns: int) -> Deletion:
+        """Take a trace out of the log for good, and return what is remembered of that.
+
+        When this returns it is durable, and no read returns an event of the trace; each is left as one
+        byte that is no event, so that offsets and seqs stay. Other traces' events stay, those that share a
+        frame with it included. If files cannot be rewritten now, the rest is tried again by `retain` and
+        when the log is opened.
+
+        Raises:
+            LogError: it is no trace id.
+            LogUnavailable: the deletion cannot be stored; nothing was deleted.
+        """
+        ...
+
+    def deletions(self) -> Mapping[str, Deletion]:
+        """Return the deletions of which something that preceded them is still held, by trace id."""
         ...
 
     def statistics(self) -> LogStatistics:

@@ -12,7 +12,7 @@ One thread uses it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -242,6 +242,24 @@ class ProjectionStore:
             self._connection.executemany(sql, ((t,) for t in trace_ids))
         return trace_ids
 
+    def delete(self, trace_ids: Collection[str]) -> None:
+        """Remove all that is known of traces; `purge` then takes it off the disk."""
+        self._begin()
+        self.drop(trace_ids)
+        for table in ("summaries", "losses", "calls", "unfinished", "attributes"):
+            sql = f"DELETE FROM {table} WHERE trace_id = ?"
+            self._connection.executemany(sql, ((t,) for t in trace_ids))
+
+    def knows(self, trace_id: str) -> bool:
+        """Tell whether anything here is of a trace."""
+        sql = "SELECT 1 FROM kept WHERE trace_id = ?"
+        return self.contains(trace_id) or self._get(sql, trace_id) is not None
+
+    def purge(self) -> None:
+        """Empty the write-ahead file, which has pages as they were before what is committed."""
+        if not self._connection.in_transaction:
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
     # --- trees -------------------------------------------------------------------------------
 
     def keep(self, trace_id: str, truncated: dict[str, int], records: Iterable[SpanRecord]) -> None:
@@ -403,6 +421,9 @@ def _set_up(connection: apsw.Connection, path: Path) -> None:
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(
+        "PRAGMA secure_delete = ON"
+    )  # of what was deleted, nothing stays on the disk
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     if not connection.execute("SELECT count(*) FROM sqlite_master").get:
         connection.execute(f"BEGIN; {_SCHEMA} COMMIT")

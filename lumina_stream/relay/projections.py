@@ -124,6 +124,8 @@ class Projections:
                 store.close(clean=False)
                 raise StoreError("the projections are not of this log")
             projections = cls(store, log, clock, book)
+            # Deleted after the last checkpoint, or while it was written.
+            projections.delete([t for t in log.deletions() if store.knows(t)])
             projections._restorer.load(projections.offset)
         except (StoreError, apsw.Error, msgspec.DecodeError):
             ProjectionStore.remove(folder)
@@ -398,6 +400,17 @@ class Projections:
         self._backlog.forget(trace_ids)
         self._follower.known -= len(trace_ids)
         return trace_ids
+
+    def delete(self, trace_ids: Sequence[str]) -> None:
+        """Forget traces that the log was told to delete; the next checkpoint takes them off the disk."""
+        for trace_id in trace_ids:
+            self._follower.known -= self._backlog.line(trace_id) is not None
+            self._memory.drop(trace_id)
+            self._settler.forget(trace_id)
+            self._visited.drop(trace_id)
+        self._backlog.delete(trace_ids)
+        for _ in self._backlog.flush_steps():
+            pass
 
     def carry(self) -> bytes:
         """Return the open traces as bytes, for `Log.retain` to keep; `open` takes them back."""

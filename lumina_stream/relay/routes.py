@@ -17,6 +17,7 @@ from lumina_stream.formats.tree_json import tree_json
 from lumina_stream.model.ids import is_span_id, is_trace_id
 from lumina_stream.relay.asked import read_query
 from lumina_stream.relay.costs import CostQuery
+from lumina_stream.relay.log import LogError
 from lumina_stream.relay.metrics import metrics_text
 from lumina_stream.relay.rates import Kept, RateQuery
 from lumina_stream.relay.selection import QueryError, TraceQuery
@@ -94,6 +95,19 @@ class Routes:
         if shape == "otlp-json":
             return Response(otlp_json.write(self._relay.guests.groups(tree)), media_type=_JSON)
         return _in_parts(tree_json(tree))
+
+    async def delete(self, request: Request) -> Response:
+        """Delete one trace, for good."""
+        trace_id: str = request.path_params["trace_id"]
+        try:
+            deletion = (
+                await self._relay.deleting.delete(trace_id) if is_trace_id(trace_id) else None
+            )
+        except LogError as error:
+            return JSONResponse({"error": str(error)}, 503, {"Retry-After": "1"})
+        if deletion is None:
+            return missing("there is no such trace")
+        return JSONResponse({"trace_id": trace_id, "erased": deletion.erased})
 
     async def span(self, request: Request) -> Response:
         """Return one span of a trace, whole."""

@@ -15,8 +15,8 @@ from collections.abc import Generator, Mapping
 
 import apsw
 
-from lumina_stream.relay.log import Epoch, Row
-from lumina_stream.relay.segment import frame_checksum, producer_checksum
+from lumina_stream.relay.log import Deletion, Epoch, Row
+from lumina_stream.relay.segment import deletion_checksum, frame_checksum, producer_checksum
 
 _UNREADABLE = {
     apsw.SQLITE_IOERR_READ,
@@ -129,6 +129,21 @@ def read_epochs(connection: apsw.Connection) -> list[Epoch]:
             match raw:
                 case (str(name), int(first_offset), int(started_ns)):
                     found.append(Epoch(name, first_offset, started_ns))
+                case _:
+                    pass
+    return found
+
+
+def read_deletions(connection: apsw.Connection) -> dict[str, Deletion]:
+    """Return the sound rows of `deleted`, by trace id; none where there is no such table."""
+    found: dict[str, Deletion] = {}
+    with past_damage():
+        for raw in connection.execute("SELECT * FROM deleted"):
+            match raw:
+                case (bytes(trace), int(offset), int(time_ns), int(erased), int(checksum)):
+                    deletion = Deletion(trace.hex(), offset, time_ns, bool(erased))
+                    if checksum == deletion_checksum(deletion):
+                        found[deletion.trace_id] = deletion
                 case _:
                     pass
     return found

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import apsw
 import msgspec
 
-from lumina_stream.relay.log import Entry, Epoch, LogError
+from lumina_stream.relay.log import Deletion, Entry, Epoch, LogError, trace_bytes
 
 APPLICATION_ID = 0x4C554D53
 """SQLite's `application_id`, "LUMS": a foreign database with a segment's name is not taken."""
@@ -57,6 +57,12 @@ CREATE TABLE epochs(id TEXT PRIMARY KEY, first_offset INTEGER NOT NULL,
 CREATE TABLE carried(offset INTEGER PRIMARY KEY, checksum INTEGER NOT NULL, data BLOB NOT NULL);
 """
 
+_DELETED = """
+CREATE TABLE IF NOT EXISTS deleted(trace_id BLOB PRIMARY KEY, offset INTEGER NOT NULL,
+  time_ns INTEGER NOT NULL, erased INTEGER NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
+"""
+"""Made with the first deletion: a file without it is no older layout, and an older reader loses nothing."""
+
 _TABLES = ("frames", "trace_frames", "producers", "producer_data", "epochs", "carried")
 _HEADER = struct.Struct("<6q")
 
@@ -86,6 +92,7 @@ class Batch(msgspec.Struct):
     data: dict[int, bytes] = {}
     epochs: list[Epoch] = []
     carried: list[tuple[int, bytes]] | None = None
+    deletions: list[Deletion] = []
 
 
 def segment_path(folder: Path, first_offset: int) -> Path:
@@ -144,6 +151,8 @@ def open_writer(path: Path) -> apsw.Connection:
         connection.pragma("fullfsync", True)
         connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         connection.pragma("journal_size_limit", CHECKPOINT_PAGES * PAGE_BYTES)
+        # What a deleted trace leaves free is overwritten.
+        connection.pragma("secure_delete", True)
     except BaseException:
         connection.close(force=True)
         raise
@@ -188,6 +197,21 @@ def write_batch(connection: apsw.Connection, batch: Batch, *, schema: str | None
             connection.executemany(
                 "INSERT INTO carried VALUES(?,?,?)",
                 [(offset, zlib.crc32(data), data) for offset, data in batch.carried],
+            )
+        if batch.deletions:
+            connection.execute(_DELETED)
+            connection.executemany(
+                "INSERT OR REPLACE INTO deleted VALUES(?,?,?,?,?)",
+                [
+                    (
+                        trace_bytes(d.trace_id),
+                        d.offset,
+                        d.time_ns,
+                        int(d.erased),
+                        deletion_checksum(d),
+                    )
+                    for d in batch.deletions
+                ],
             )
         connection.execute("COMMIT")
     except BaseException:
@@ -260,6 +284,12 @@ def frame_checksum(
 def producer_checksum(number: int, producer_id: str, last_seq: int) -> int:
     """Return the checksum of a row of `producers`."""
     return zlib.crc32(f"{number} {last_seq} {producer_id}".encode())
+
+
+def deletion_checksum(deletion: Deletion) -> int:
+    """Return the checksum of a row of `deleted`."""
+    told = (deletion.trace_id, deletion.offset, deletion.time_ns, deletion.erased)
+    return zlib.crc32("{} {} {} {:d}".format(*told).encode())
 
 
 def _roll_back(connection: apsw.Connection) -> None:

@@ -41,6 +41,11 @@ class Settler:
         if self.wants_prices:
             self._book.load()
 
+    def forget(self, trace_id: str) -> None:
+        """Forget a trace that was deleted: it is neither priced nor drawn any more."""
+        self._unpriced.pop(trace_id, None)
+        self._priced.pop(trace_id, None)
+
     def changed(self, trace_id: str, held: Held) -> None:
         """Note that something came for a trace."""
         self._memory.changed(trace_id, held)

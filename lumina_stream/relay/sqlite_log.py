@@ -21,8 +21,10 @@ from typing import Self
 import apsw
 import msgspec
 
+from lumina_stream.relay.erasing import carried_without, without
 from lumina_stream.relay.log import (
     READ_BYTES,
+    Deletion,
     Entry,
     Epoch,
     LogError,
@@ -36,6 +38,7 @@ from lumina_stream.relay.log import (
     trace_bytes,
 )
 from lumina_stream.relay.log_folder import LogFolder, remove, size_of
+from lumina_stream.relay.rewriting import erase_in_place, erase_sealed, erase_unsealed, remove_parts
 from lumina_stream.relay.scan import (
     Damage,
     first_time_ns,
@@ -43,6 +46,7 @@ from lumina_stream.relay.scan import (
     last_row_before,
     past_damage,
     read_blobs,
+    read_deletions,
     read_epochs,
     read_producers,
     scan,
@@ -79,6 +83,9 @@ AGE_PARTS = 8
 """A segment is sealed once its first event is older than this part of the time to keep, so that a
 quiet log outlives that time by an eighth, not by the years it takes to fill 64 MiB."""
 
+DELETIONS_KEPT = 100_000
+"""Deletions remembered: past it the oldest is forgotten, and late events of its trace begin it anew."""
+
 _FAR = 1 << 40
 """More events than a segment can hold: where a scan stops whose end is not known."""
 
@@ -114,6 +121,9 @@ class SqliteLog:
         self._last_seq: dict[str, int] = {}
         self._data: dict[str, bytes] = {}
         self._pending_data: dict[str, bytes] = {}
+        self._deletions: dict[str, Deletion] = {}
+        # Deleted, and still in the files: replaced, never changed, so that readers may share it.
+        self._unerased: frozenset[str] = frozenset()
         self._damage = Damage()
         self._commits = 0
         self._commit_last_s = 0.0
@@ -151,6 +161,7 @@ class SqliteLog:
                 raise LogUnavailable(f"the log in {folder} cannot be opened: {error}") from error
             raise
         log._begin(clock())
+        log._finish_erasing()
         return log
 
     def __enter__(self) -> Self:
@@ -225,7 +236,7 @@ class SqliteLog:
         self, trace_id: str, *, after: int = 0, max_bytes: int = READ_BYTES
     ) -> list[Row]:
         """Return the rows that hold events of the trace, under the rules of `read`."""
-        raw = trace_bytes(trace_id)
+        raw = None if trace_id in self._deletions else trace_bytes(trace_id)
         return [] if raw is None else _take(self._rows(after, raw), max_bytes)
 
     def offset_at(self, time_ns: int) -> int:
@@ -269,6 +280,7 @@ class SqliteLog:
     ) -> list[Removed]:
         """Remove the oldest segments that are too old or too many, and tell which."""
         self._check_open()
+        self._finish_erasing()
         oldest_ns: int | None = None
         try:
             if keep_s is not None:
@@ -303,8 +315,26 @@ class SqliteLog:
         for segment, _ in self._spans()[-1:]:
             with self._reading(segment) as connection:
                 if connection is not None:
-                    return sorted(read_blobs(connection, "carried").items())
+                    found = read_blobs(connection, "carried").items()
+                    return sorted((o, carried_without(d, self._unerased)) for o, d in found)
         return []
+
+    def delete_trace(self, trace_id: str, time_ns: int) -> Deletion:
+        """Take a trace out of the log for good, and return what is remembered of that."""
+        self._check_open()
+        if trace_bytes(trace_id) is None:
+            raise LogError(f"trace id {trace_id!r} is not 32 hex digits")
+        known = [d for d in self._held_deletions() if d.trace_id != trace_id]
+        deletion = Deletion(trace_id, self._next_offset - 1, time_ns)
+        self._commit(Batch(deletions=[deletion]))
+        self._deletions = {d.trace_id: d for d in (*known[1 - DELETIONS_KEPT :], deletion)}
+        self._unerased |= {trace_id}
+        self._finish_erasing()
+        return self._deletions[trace_id]
+
+    def deletions(self) -> Mapping[str, Deletion]:
+        """Return the deletions of which something that preceded them is still held, by trace id."""
+        return {d.trace_id: d for d in self._held_deletions()}
 
     def statistics(self) -> LogStatistics:
         """Return the figures of now."""
@@ -320,6 +350,8 @@ class SqliteLog:
             quarantined=self._folder.quarantined,
             damaged_rows=self._damage.rows,
             damaged_events=self._damage.events,
+            deletions=len(self._deletions),
+            unerased=len(self._unerased),
         )
 
     def close(self) -> None:
@@ -337,6 +369,7 @@ class SqliteLog:
     # Opening.
 
     def _load(self) -> None:
+        remove_parts(self._folder.path)
         held = self._folder.segments()
         self._next_offset = self._folder.highest_offset
         self._segments = tuple(held)
@@ -346,6 +379,9 @@ class SqliteLog:
         newest = held[-1]
         with reading(newest) as connection:
             self._epochs = tuple(read_epochs(connection))
+            found = sorted(read_deletions(connection).values(), key=lambda d: d.offset)
+            self._deletions = {d.trace_id: d for d in found[-DELETIONS_KEPT:]}
+            self._unerased = frozenset(t for t, d in self._deletions.items() if not d.erased)
             for number, data in read_blobs(connection, "producer_data").items():
                 if number in self._names:
                     self._data[self._names[number]] = data
@@ -496,6 +532,7 @@ class SqliteLog:
             data={self._numbers[name]: data for name, data in self._data.items()},
             epochs=list(self._epochs),
             carried=carried,
+            deletions=self._held_deletions(),
         )
         path = segment_path(self._folder.path, self._next_offset)
         writer = create_segment(path, batch)
@@ -530,6 +567,38 @@ class SqliteLog:
             + ("make space and it goes on" if full else "it may be tried again")
         )
         return LogFull(self._error) if full else LogUnavailable(self._error)
+
+    # Deletion.
+
+    def _held_deletions(self) -> list[Deletion]:
+        """Return the deletions that retention has not passed, oldest first."""
+        first = self.first_offset
+        return [d for d in self._deletions.values() if d.offset >= first or not d.erased]
+
+    def _finish_erasing(self) -> None:
+        """Take out of the files what is deleted; what cannot be done now is left for the next time."""
+        wanted = self._unerased
+        if not wanted:
+            return
+        try:
+            done = [self._erase(segment, wanted) for segment in self._segments]
+        except (apsw.Error, OSError):
+            return  # `statistics().unerased` says so
+        if not all(done):
+            return
+        erased = [msgspec.structs.replace(self._deletions[t], erased=True) for t in wanted]
+        with contextlib.suppress(LogUnavailable):
+            self._commit(Batch(deletions=erased))
+            self._deletions = self._deletions | {d.trace_id: d for d in erased}
+            self._unerased = frozenset()
+
+    def _erase(self, segment: Segment, trace_ids: frozenset[str]) -> bool:
+        if segment == self._segments[-1] and self._writer is not None:
+            return erase_in_place(self._writer, self._names, trace_ids)
+        if segment.sealed:
+            erase_sealed(segment, self._names, trace_ids)
+            return True
+        return erase_unsealed(segment, self._names, trace_ids)
 
     # Retention.
 
@@ -582,9 +651,11 @@ class SqliteLog:
                 names, damage = self._names, self._damage
                 first = max(start, segment.first_offset)
                 if trace_id is None:
-                    yield from scan(connection, names, first, stop, damage)
+                    for row in scan(connection, names, first, stop, damage):
+                        yield without(row, self._unerased)
                 else:
-                    yield from scan_trace(connection, names, trace_id, range(first, stop), damage)
+                    for row in scan_trace(connection, names, trace_id, range(first, stop), damage):
+                        yield without(row, self._unerased)
 
     @contextlib.contextmanager
     def _reading(self, segment: Segment) -> Generator[apsw.Connection | None]:

@@ -88,6 +88,7 @@ class Consumer:
         cursor = asked.cursor
         if cursor is not None and can_resume(cursor, spans_of(store), store.first_offset):
             await self._subscribed(cursor.offset, recovered=True)
+            await self._send_all(self._relay.deleting.since(cursor.offset))
             await self._catch_up(cursor.offset, resumed=True)
         elif asked.since_ns is not None:
             offset = await asyncio.to_thread(store.offset_at, asked.since_ns)
