@@ -26,6 +26,8 @@ LEAST_KEEP_S = 60.0
 """What is kept for less is gone before anybody looks."""
 LEAST_BYTES = 1 << 20
 """Below it one busy second would push out what was just stored."""
+LEAST_RATE = 64 << 10
+"""What may be on its way (4 MiB) then takes the minute for which a producer can be told to pause."""
 EXTRA_HINT = "pip install 'lumina-stream[all]'"
 
 _BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -287,6 +289,14 @@ def _parser() -> argparse.ArgumentParser:
         "--token-file", type=Path, metavar="FILE",
         help="tokens for sending and reading, one a line, mode 0600 (LUMINA_TOKEN_FILE)",
     )  # fmt: skip
+    serve.add_argument(
+        "--max-connections", type=_checked(parse_connections), default="10000", metavar="N",
+        help="WebSockets that one token may have at once (without tokens: all), or `unlimited` (10000)",
+    )  # fmt: skip
+    serve.add_argument(
+        "--max-rate", type=_checked(parse_rate), default="256M", metavar="SIZE",
+        help="bytes a second from one token (without tokens: one connection), or `unlimited` (256M)",
+    )  # fmt: skip
     serve.add_argument("--tls-cert", type=Path, metavar="FILE",
                        help="serve HTTPS with this certificate and its chain (PEM)")  # fmt: skip
     serve.add_argument("--tls-key", type=Path, metavar="FILE", help="the certificate's key (PEM)")
@@ -462,6 +472,8 @@ def _serve(options: argparse.Namespace) -> int:
         prices=tuple(options.prices),
         forward=options.forward,
         token_file=options.token_file,
+        max_connections=options.max_connections,
+        max_rate=options.max_rate,
         tls_cert=options.tls_cert,
         tls_key=options.tls_key,
         spool=options.spool,
@@ -551,6 +563,23 @@ def parse_max_bytes(text: str) -> int | None:
     if size is not None and size < LEAST_BYTES:
         raise ConfigurationError(f"{text!r} is less than 1 MiB; write for example 500MiB or 5GiB")
     return size
+
+
+def parse_rate(text: str) -> int | None:
+    """Return how many bytes a second a client may send; None for `unlimited`."""
+    rate = parse_bytes(text.strip().lower().removesuffix("/s"))
+    if rate is not None and rate < LEAST_RATE:
+        raise ConfigurationError(f"{text!r} is less than 64 KiB a second; write for example 20M")
+    return rate
+
+
+def parse_connections(text: str) -> int | None:
+    """Return how many connections a client may have; None for `unlimited`."""
+    if text.strip().lower() == "unlimited":
+        return None
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise ConfigurationError(f"{text!r} is no number of connections; write for example 1000")
+    return int(text)
 
 
 def parse_port(text: str) -> int:

@@ -198,17 +198,34 @@ def test_a_relay_that_refuses_every_id_is_not_asked_for_ever() -> None:
     assert attempts == 4 and not redelivery.done
 
 
-@pytest.mark.parametrize("frame", [frames.Throttle(1.0), frames.Error("full", "full")])
-def test_a_relay_that_takes_nothing_ends_the_attempt(frame: frames.RelayToProducer) -> None:
+@pytest.mark.parametrize(
+    "told", [[frames.Throttle(1.0), frames.Nack(1)], [frames.Error("full", "full")]]
+)
+def test_a_relay_that_takes_nothing_ends_the_attempt(told: list[frames.RelayToProducer]) -> None:
     ring, memory = new_ring()
     fill(ring, 3)
     redelivery = redelivery_of(memory)
     redelivery.connected()
     redelivery.receive(codec.encode(frames.Welcome(0)))
     with pytest.raises(ConnectionEnded):
-        redelivery.receive(codec.encode(frame))
+        for frame in told:
+            redelivery.receive(codec.encode(frame))
     redelivery.disconnected(BYE)
     assert not redelivery.done
+
+
+def test_a_relay_that_is_told_too_much_at_once_gets_the_rest_later() -> None:
+    """A pause is waited for; what was stored before it says that it was no refusal."""
+    ring, memory = new_ring()
+    fill(ring, 3)
+    redelivery = redelivery_of(memory)
+    redelivery.connected()
+    assert redelivery.receive(codec.encode(frames.Welcome(0)))
+    assert redelivery.receive(codec.encode(frames.Throttle(0.5))) == []
+    assert redelivery.pause_s == 0.5
+    assert redelivery.receive(codec.encode(frames.Ack(1))) == []
+    assert redelivery.resumed() == [] and redelivery.pause_s == 0
+    assert redelivery.receive(codec.encode(frames.Nack(2))), "a gap later on is mended as ever"
 
 
 def test_damage_is_delivered_as_what_it_is() -> None:

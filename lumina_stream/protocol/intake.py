@@ -13,6 +13,7 @@ import msgspec
 from lumina_stream.model import codec, limits
 from lumina_stream.model.errors import DecodeError, RemoteProtocolError
 from lumina_stream.protocol import frames
+from lumina_stream.protocol.pacing import Pace
 from lumina_stream.protocol.wire import BINARY, Wire
 
 
@@ -80,7 +81,18 @@ class Closed(msgspec.Struct, frozen=True):
     frame: frames.Error | None = None
 
 
-Action: TypeAlias = Met | Reply | Accepted | Missing | Alive | Ended | Closed
+class Hold(msgspec.Struct, frozen=True):
+    """Read nothing from this connection for so long: it does not heed `throttle`."""
+
+    pause_s: float
+
+
+Action: TypeAlias = Met | Reply | Accepted | Missing | Alive | Ended | Closed | Hold
+
+HEEDED_BYTES = limits.IN_FLIGHT_BYTES + 4 * limits.FRAME_BYTES
+"""What may still come after a `throttle`: it was on its way. More comes from who does not heed it."""
+HOLD_S = 2.0
+"""Longest time for which nothing is read: less than what a peer waits for the answer to a ping."""
 
 
 class _Record(msgspec.Struct):
@@ -109,9 +121,9 @@ class Intake:
         self._heartbeat_s = heartbeat_s
         self._records = {p: _Record(p, known.get(p), seq, seq) for p, seq in stored.items()}
 
-    def peer(self, wire: Wire = BINARY) -> "ProducerPeer":
-        """Return the machine for a new connection."""
-        return ProducerPeer(self, wire)
+    def peer(self, wire: Wire = BINARY, pace: Pace | None = None) -> "ProducerPeer":
+        """Return the machine for a new connection; `pace`: how fast its client may send."""
+        return ProducerPeer(self, wire, pace)
 
     def committed(self, producer_id: str, upto: int) -> "tuple[ProducerPeer, frames.Ack] | None":
         """Say that events up to `upto` are durable; return the ack to send, and to whom."""
@@ -197,16 +209,22 @@ class Intake:
 class ProducerPeer:
     """One producer's connection."""
 
-    def __init__(self, intake: Intake, wire: Wire) -> None:
+    def __init__(self, intake: Intake, wire: Wire, pace: Pace | None = None) -> None:
         self._intake = intake
+        self._pace = pace
+        self._quiet_until_s = 0.0
+        self._meanwhile = 0
         self.wire = wire
         self.hello: frames.Hello | None = None
         self.superseded = False
         """Whether the same producer opened a newer connection: close this one."""
         self.ended = False
 
-    def receive(self, data: bytes | str) -> list[Action]:
-        """Take in one message; return what follows, in order. Raises `RemoteProtocolError`."""
+    def receive(self, data: bytes | str, now_s: float = 0.0) -> list[Action]:
+        """Take in one message; return what follows, in order. Raises `RemoteProtocolError`.
+
+        `now_s` is any monotonic time, for the pace.
+        """
         frame = self.wire.producer_frame(data)
         if self.superseded:
             return [Closed(4002, "superseded")]
@@ -223,7 +241,7 @@ class ProducerPeer:
                     self.hello = frame
                 return actions
             case frames.Batch():
-                return self._batch(self._greeted(), frame)
+                return self._batch(self._greeted(), frame) + self._paced(len(data), now_s)
             case frames.Heartbeat():
                 return [Alive(self._greeted().producer_id, frame.admitted, frame.wall_ns)]
             case frames.Bye():
@@ -241,6 +259,20 @@ class ProducerPeer:
         if self.hello is None:
             raise RemoteProtocolError("the first frame must be hello")
         return self.hello
+
+    def _paced(self, size: int, now_s: float) -> list[Action]:
+        """Return what follows from how much came how fast: what came is taken all the same."""
+        if self._pace is None:
+            return []
+        self._meanwhile = self._meanwhile + size if now_s < self._quiet_until_s else 0
+        pause_s = self._pace.took(size, now_s)
+        if not pause_s:
+            return []
+        self._quiet_until_s = now_s + pause_s
+        actions: list[Action] = [Reply(frames.Throttle(pause_s))]
+        if self._meanwhile > HEEDED_BYTES:
+            actions.append(Hold(min(pause_s, HOLD_S)))
+        return actions
 
     def _batch(self, hello: frames.Hello, frame: frames.Batch) -> list[Action]:
         record = self._intake._record(hello.producer_id)  # pyright: ignore[reportPrivateUsage]

@@ -33,6 +33,9 @@ class Redelivery:
         """Whether the relay has everything and knows how the producer ended."""
         self.renamed = False
         """Whether the connection ended because a new id was taken: connect again at once."""
+        self.pause_s = 0.0
+        """For how long the relay wants nothing: wait, then call `resumed`."""
+        self._is_refused = False
         self._new_identity = new_identity
         self._last_ns = leftover.last_time_ns()
         self._said_bye = False
@@ -46,7 +49,8 @@ class Redelivery:
 
     def connected(self) -> bytes:
         """Start a new connection; return the `hello` to send first."""
-        self.renamed = self._said_bye = False
+        self.renamed = self._said_bye = self._is_refused = False
+        self.pause_s = 0.0
         return self.session.connected(self._last_ns, 0, frames.LEFT)
 
     def disconnected(self, code: int | None) -> None:
@@ -63,6 +67,7 @@ class Redelivery:
             match signal:
                 case producer.Acknowledged(upto):
                     self.leftover.skip(upto + self._offset)
+                    self._is_refused = False
                 case producer.IdentityTaken() if self._renames == MOST_RENAMES:
                     raise ConnectionEnded("the relay takes none of the producer ids it was offered")
                 case producer.IdentityTaken():
@@ -72,13 +77,21 @@ class Redelivery:
                     self.renamed = True
                     raise ConnectionEnded("the relay knows this producer id as another one's")
                 case producer.Throttled(pause_s):
-                    raise ConnectionEnded(f"the relay takes nothing for {pause_s:g} s")
+                    self.pause_s, self._is_refused = pause_s, True
                 case producer.Refused(_, message):
                     raise ConnectionEnded(f"the relay ended the connection: {message}")
+                case producer.Rewound() if self._is_refused:
+                    # Not too fast: what was sent before the pause was not stored either.
+                    raise ConnectionEnded("the relay stores nothing at the moment")
                 case producer.Rewound():
                     self._said_bye = False
                 case producer.Welcomed():
                     pass
+        return [] if self.pause_s else self._following()
+
+    def resumed(self) -> list[bytes]:
+        """Say that the pause is over; return what to send now."""
+        self.pause_s = 0.0
         return self._following()
 
     def _following(self) -> list[bytes]:

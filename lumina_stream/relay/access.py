@@ -111,6 +111,11 @@ class Access:
             return Denied(403, "this Host is not one of the relay's; see --allow-host")
         return None
 
+    def token(self, asked: Asked) -> Token | None:
+        """Return the valid token that a request comes with, None if there is none."""
+        bearer = _bearer(asked.authorization)
+        return asked.session if bearer is None else self.find(digest_of(bearer))
+
     def find(self, digest: bytes) -> Token | None:
         """Return the valid token of a digest, None if there is none."""
         return matching(self._tokens, digest)

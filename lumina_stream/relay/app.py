@@ -21,6 +21,7 @@ from lumina_stream.relay.browser_session import (
     BrowserSessions,
     SessionRoutes,
 )
+from lumina_stream.relay.clients import NOBODY
 from lumina_stream.relay.console import Refusals
 from lumina_stream.relay.otlp import MOST_BYTES, OtlpRoutes
 from lumina_stream.relay.static import Static
@@ -49,7 +50,7 @@ def make_app(relay: "Relay", access: Access) -> ASGIApp:
     static = Static()
 
     async def on_stream(websocket: WebSocket) -> None:
-        await stream(relay, websocket, _subprotocol(websocket))
+        await stream(relay, websocket, _subprotocol(websocket), websocket.state.pace)
 
     async def on_tail(websocket: WebSocket) -> None:
         await tail(relay, websocket, _subprotocol(websocket))
@@ -97,7 +98,18 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        denied = self._denied(scope)
+        asked = self._asked(scope)
+        denied = self._denied(scope, asked)
+        entered: bytes | None = None
+        if denied is None:
+            clients, is_socket = self._relay.clients, scope["type"] == "websocket"
+            token = self._access.token(asked)
+            client = NOBODY if token is None else token.digest
+            scope.setdefault("state", {})["pace"] = clients.pace(client, alone=is_socket)
+            if is_socket and clients.enter(client):
+                entered = client
+            elif is_socket:
+                denied = Denied(429, "this client has as many connections as it may at once")
         if denied is not None:
             if scope["type"] == "websocket":
                 self._refusals.note(denied.reason, scope["path"])
@@ -105,13 +117,21 @@ class Guard:
             return
         if scope["type"] == "http" and scope["method"] == "GET" and "/v1/" in scope["path"]:
             await self._relay.caught_up()
-        await self._app(scope, receive, send)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            if entered is not None:
+                self._relay.clients.quota.leave(entered)
 
-    def _denied(self, scope: Scope) -> Denied | None:
+    def _asked(self, scope: Scope) -> Asked:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        return _asked(scope, _role(scope, path), self._sessions)
+
+    def _denied(self, scope: Scope, asked: Asked) -> Denied | None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if path in _OPEN and scope["type"] == "http":
             return None
-        denied = self._access.decide(_asked(scope, _role(scope, path), self._sessions))
+        denied = self._access.decide(asked)
         if denied is not None:
             return denied
         if not self._relay.ready.is_set():
@@ -154,7 +174,7 @@ async def _refuse(denied: Denied, scope: Scope, receive: Receive, send: Send) ->
     headers: Mapping[str, str] = {}
     if denied.status == 401:
         headers = {"WWW-Authenticate": 'Bearer realm="lumina-stream"'}
-    elif denied.status == 503:
+    elif denied.status in (429, 503):
         headers = {"Retry-After": "1"}
     response: Response = JSONResponse({"error": denied.reason}, denied.status, headers)
     if scope["type"] == "http":

@@ -21,6 +21,7 @@ from lumina_stream.model.tree import TraceTree
 from lumina_stream.protocol.intake import Accepted
 from lumina_stream.relay import admission
 from lumina_stream.relay.attendance import Attendance
+from lumina_stream.relay.clients import Clients
 from lumina_stream.relay.committer import Committer, Submission
 from lumina_stream.relay.deleting import Deleting
 from lumina_stream.relay.guests import Guests
@@ -30,6 +31,7 @@ from lumina_stream.relay.log import Entry, Log, LogError, Removed
 from lumina_stream.relay.prices import PriceBook
 from lumina_stream.relay.projections import Projections
 from lumina_stream.relay.publication import Publication
+from lumina_stream.relay.room import MOST_DESCRIPTORS, Room
 from lumina_stream.relay.unstored import Unstored
 from lumina_stream.relay.visited import Reading
 from lumina_stream.relay.witness import Witness
@@ -66,6 +68,7 @@ class Counters(msgspec.Struct):
     producers_met: int = 0
     producers_lost: int = 0
     log_refusals: int = 0
+    throttles: int = 0
     otlp_requests: int = 0
     otlp_spans: int = 0
     otlp_spans_refused: int = 0
@@ -88,6 +91,8 @@ class Relay:
         max_bytes: int | None = None,
         lease_s: float = limits.LEASE_S,
         book: PriceBook | None = None,
+        clients: Clients | None = None,
+        room: Room | None = None,
     ) -> None:
         self.log: Any = structlog.get_logger("lumina.relay")
         self.store = store
@@ -99,6 +104,8 @@ class Relay:
         self.degraded: str | None = None
         """Why the log refuses at the moment, None while it takes everything."""
         self.book = book or PriceBook()
+        self.clients = clients or Clients()
+        self.descriptors = room or Room(MOST_DESCRIPTORS)
         self.projections = Projections.open(folder, store, book=self.book)
         self.committer = Committer(store, self._committed, self._refused, self._rejected)
         self.witness = Witness(self.committer.submit)

@@ -6,6 +6,8 @@ answered and counted, not kept: an exporter that sends them must not retry for e
 """
 
 import asyncio
+import math
+import time
 import zlib
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,6 +16,7 @@ from starlette.responses import Response
 
 from lumina_stream.formats import otlp, otlp_json, otlp_protobuf
 from lumina_stream.model.errors import DecodeError
+from lumina_stream.protocol.pacing import Pace
 from lumina_stream.relay.guests import Batch, batches_of
 from lumina_stream.relay.log import LogError, LogUnavailable
 
@@ -65,10 +68,12 @@ class OtlpRoutes:
                 raise _Refused(415, _INVALID, f"content type {media!r}: use {_PROTOBUF} or {_JSON}")
             if request.headers.get(FORWARDED_BY) == self._relay.witness.producer_id:
                 raise _Refused(508, _INVALID, "this relay forwards to itself")
+            _check_pace(request)
             asked, batches = await self._read(request, encoding)
             await self._store(batches)
         except _Refused as refused:
             counters.otlp_requests_refused += 1
+            counters.throttles += refused.status == 429
             return _answer_error(refused, media, encoding or otlp_json)
         taken = sum(len(group.spans) for group in asked.groups)
         counters.otlp_requests += 1
@@ -100,6 +105,9 @@ class OtlpRoutes:
             body = await request.body()
         except ClientDisconnect:
             raise _Refused(400, _INVALID, "the client went away") from None
+        pace = _pace(request)
+        if pace is not None:
+            pace.took(len(body), time.monotonic())
 
         def decode() -> tuple[otlp.Request, list[Batch]]:
             data = decompressed(body) if compression == "gzip" else body
@@ -150,11 +158,24 @@ def decompressed(body: bytes) -> bytes:
 
 
 class _Refused(Exception):
-    def __init__(self, status: int, code: int, message: str) -> None:
+    def __init__(self, status: int, code: int, message: str, retry_after_s: float = 0.0) -> None:
         super().__init__(message)
+        self.retry_after_s = retry_after_s
         self.status = status
         self.code = code
         self.message = message
+
+
+def _pace(request: Request) -> Pace | None:
+    return getattr(request.state, "pace", None)
+
+
+def _check_pace(request: Request) -> None:
+    """Refuse a request of a client that is in debt; its exporter keeps it and comes again."""
+    pace = _pace(request)
+    due_s = 0.0 if pace is None else pace.due_s(time.monotonic())
+    if due_s:
+        raise _Refused(429, _EXHAUSTED, "this client sends more than --max-rate", due_s)
 
 
 def _negotiated(request: Request) -> tuple[str, _Encoding | None]:
@@ -164,6 +185,8 @@ def _negotiated(request: Request) -> tuple[str, _Encoding | None]:
 
 def _answer_error(refused: _Refused, media: str, encoding: _Encoding) -> Response:
     headers = {"Retry-After": RETRY_AFTER_S} if refused.status == 503 else {}
+    if refused.retry_after_s:
+        headers = {"Retry-After": str(math.ceil(refused.retry_after_s))}
     body = encoding.write_status(refused.code, refused.message)
     kind = media if media in _ENCODINGS else _JSON
     return Response(body, refused.status, headers, kind)

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import msgspec
 import uvicorn
@@ -22,11 +23,13 @@ from lumina_stream.model import limits
 from lumina_stream.model.errors import ConfigurationError
 from lumina_stream.relay.access import Access, is_loopback
 from lumina_stream.relay.app import make_app
-from lumina_stream.relay.console import LogFormat, banner, configure_log
+from lumina_stream.relay.clients import Clients
+from lumina_stream.relay.console import LogFormat, Refusals, banner, configure_log
 from lumina_stream.relay.core import Relay
 from lumina_stream.relay.forward import Forwarder, forward_headers, forward_url
 from lumina_stream.relay.log import LogError
 from lumina_stream.relay.prices import PriceBook, read_prices
+from lumina_stream.relay.room import AT_ONCE, Listener, descriptors, room_for
 from lumina_stream.relay.sockets import (
     PING_INTERVAL_S,
     PING_TIMEOUT_S,
@@ -49,8 +52,10 @@ GC_THRESHOLD = (50_000, 20, 100)
 700 new objects would cost a third of the loop's time."""
 SHUTDOWN_S = 3
 """How long connections may take to end."""
-BACKLOG = 2048
-"""Connections waiting to be accepted: a thousand viewers that reconnect at once."""
+MAX_CONNECTIONS = 10_000
+"""WebSockets of one client: ten times the viewers that a relay was measured with."""
+MAX_RATE = 256 << 20
+"""Bytes a second of one client: several times what a relay stores, so that who meets it was told to set it."""
 
 
 class RelayConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +63,7 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     `token_file`: more tokens, any number, read anew when the file changes (see `tokens`).
     `tls_cert`, `tls_key`: PEM files; both or neither.
+    `max_connections`, `max_rate` (bytes a second): what one client may have at once (see `clients`).
     `prices` are price files (see `prices.FilePrice`), the first one that has a model counts.
 
     `forward`: an OTLP backend that gets the finished spans, with `forward_headers` in each request.
@@ -73,6 +79,8 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True):
     token_file: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    max_connections: int | None = MAX_CONNECTIONS
+    max_rate: int | None = MAX_RATE
     keep_s: float | None = 7 * 24 * 3600.0
     max_bytes: int | None = 5 << 30
     allow_hosts: tuple[str, ...] = ()
@@ -133,6 +141,7 @@ def serve(
         listener = _listen(config.host, config.port)
         port = listener.getsockname()[1]
         with contextlib.closing(listener):
+            listener.speaks_http = tls is None
             access = Access(
                 config.host,
                 port,
@@ -165,7 +174,7 @@ async def _serve(
     access: Access,
     watch: TokenWatch,
     tls: Tls | None,
-    listener: socket.socket,
+    listener: Listener,
     store: SqliteLog,
     folder: Path,
     book: PriceBook,
@@ -178,7 +187,10 @@ async def _serve(
         max_bytes=config.max_bytes,
         lease_s=config.lease_s,
         book=book,
+        clients=Clients(config.max_connections, config.max_rate),
+        room=listener.room,
     )
+    _complain_of_accepting(relay)
     settings = uvicorn.Config(
         make_app(relay, access),
         loop="asyncio",
@@ -194,7 +206,7 @@ async def _serve(
         server_header=False,
         proxy_headers=config.trust_proxy,
         root_path=config.root_path,
-        backlog=BACKLOG,
+        backlog=AT_ONCE,
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
     if tls is not None:
@@ -213,6 +225,20 @@ async def _serve(
         announcing = asyncio.create_task(_announce(relay, server, url, folder, access, on_ready))
         await server.serve(sockets=[listener])
         announcing.cancel()
+
+
+def _complain_of_accepting(relay: Relay) -> None:
+    """Say it in our log, and not each second, when no descriptor is left: asyncio waits and tries again."""
+    refusals = Refusals(relay.log)
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        said = str(context.get("message"))
+        if "accept() out of system resource" in said:
+            refusals.note(f"no connection can be accepted: {context.get('exception')}", "")
+        elif "_start_serving" not in said:  # asyncio's next try, after the relay has ended
+            loop.default_exception_handler(context)
+
+    asyncio.get_running_loop().set_exception_handler(handle)
 
 
 @contextlib.asynccontextmanager
@@ -280,14 +306,15 @@ class _Server(uvicorn.Server):
                 signal.signal(number, original)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> Listener:
     bare = host.strip("[]")
     family = socket.AF_INET6 if ":" in bare else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = Listener(family, socket.SOCK_STREAM)
+    listener.room = room_for(descriptors())
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((bare, port))
-        listener.listen(BACKLOG)
+        listener.listen()
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:

@@ -113,6 +113,10 @@ class Spools:
             while isinstance(message := await pipe.down.get(), bytes):
                 for frame in redelivery.receive(message):
                     pipe.up.put_nowait(frame)
+                if redelivery.pause_s:
+                    await asyncio.sleep(redelivery.pause_s)
+                    for frame in redelivery.resumed():
+                        pipe.up.put_nowait(frame)
             code = message
         except (ConnectionEnded, RemoteProtocolError) as error:
             self._complain(f"a spool could not be delivered: {error}")

@@ -1,6 +1,7 @@
 """`/v1/stream`: one producer's connection. It moves bytes; `Intake` decides, `Relay` acts."""
 
 import asyncio
+import time
 from collections import deque
 from typing import TYPE_CHECKING, assert_never
 
@@ -15,11 +16,13 @@ from lumina_stream.protocol.intake import (
     Alive,
     Closed,
     Ended,
+    Hold,
     Met,
     Missing,
     ProducerPeer,
     Reply,
 )
+from lumina_stream.protocol.pacing import Pace
 from lumina_stream.protocol.wire import wire_for
 from lumina_stream.relay.admission import is_reserved
 from lumina_stream.relay.sockets import Gone, Peer, Socket
@@ -41,6 +44,7 @@ class ProducerConnection:
         self.peer = peer
         self._outbox: deque[frames.RelayToProducer | Closed] = deque()
         self._work = asyncio.Event()
+        self._hold_s = 0.0
 
     def reply(self, frame: frames.RelayToProducer) -> None:
         """Queue a frame for the producer."""
@@ -71,6 +75,9 @@ class ProducerConnection:
             self._take(first)
             while True:
                 await self._relay.room()
+                if self._hold_s:
+                    hold_s, self._hold_s = self._hold_s, 0.0
+                    await asyncio.sleep(hold_s)
                 self._take(await self._socket.receive())
         except TimeoutError:
             self.close(1008, "no hello")
@@ -89,14 +96,17 @@ class ProducerConnection:
             await asyncio.gather(sender, return_exceptions=True)
 
     def _take(self, data: bytes | str) -> None:
-        for action in self.peer.receive(data):
+        for action in self.peer.receive(data, time.monotonic()):
             self._act(action)
         self._relay.attendance.heard(self)
 
     def _act(self, action: Action) -> None:
         match action:
             case Reply(frame):
+                self._relay.counters.throttles += isinstance(frame, frames.Throttle)
                 self.reply(frame)
+            case Hold(pause_s):
+                self._hold_s = pause_s
             case Accepted():
                 self._relay.accepted(action)
             case Alive():
@@ -133,12 +143,14 @@ class ProducerConnection:
             self._socket.abort()
 
 
-async def stream(relay: "Relay", websocket: WebSocket, subprotocol: str | None) -> None:
-    """Serve a producer's WebSocket until it ends."""
+async def stream(
+    relay: "Relay", websocket: WebSocket, subprotocol: str | None, pace: Pace | None = None
+) -> None:
+    """Serve a producer's WebSocket until it ends; `pace`: how fast its client may send."""
     socket = Socket(websocket)
     try:
         await socket.accept(subprotocol)
     except Gone:
         return
-    peer = relay.attendance.intake.peer(wire_for(subprotocol))
+    peer = relay.attendance.intake.peer(wire_for(subprotocol), pace)
     await ProducerConnection(relay, socket, peer).run()

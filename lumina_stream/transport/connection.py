@@ -196,6 +196,12 @@ async def _explain(error: Exception, endpoint: Endpoint, token: str | None, trio
         case wse.InvalidStatus() if error.response.status_code == 403:
             body = bytes(error.response.body or b"")[:300].decode("utf-8", "replace").strip()
             return f"{where} refuses this connection (HTTP 403){': ' + _line(body) if body else ''}"
+        case wse.InvalidStatus() if error.response.status_code in (429, 503):
+            body = bytes(error.response.body or b"")[:300].decode("utf-8", "replace").strip()
+            status = error.response.status_code
+            return (
+                f"{where} takes no more for now (HTTP {status}){': ' + _line(body) if body else ''}"
+            )
         case wse.InvalidProxy() | wse.ProxyError():
             return f"the proxy on the way to {where} failed: {_line(str(error))}"
         case wse.WebSocketException() | EOFError():

@@ -88,6 +88,8 @@ class Delivery:
 
         Raises `ConnectionFailed`, `ConnectionEnded` and `RemoteProtocolError`.
         """
+        import anyio
+
         from lumina_stream.transport.connection import connect
 
         redelivery = self.redelivery
@@ -101,6 +103,10 @@ class Delivery:
                     while True:
                         for frame in redelivery.receive(await connection.receive()):
                             await connection.send(frame)
+                        if redelivery.pause_s:
+                            await anyio.sleep(redelivery.pause_s)
+                            for frame in redelivery.resumed():
+                                await connection.send(frame)
                         progress()
             except ConnectionEnded as error:
                 code = error.code

@@ -3,10 +3,14 @@
 The routes are taken from the application itself, so that one that is added is under test as well.
 """
 
+import asyncio
+import contextlib
 import gzip
 import http.client
 import io
 import json
+import resource
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,8 +18,20 @@ from typing import Any, NamedTuple, cast
 
 import pytest
 from starlette.routing import Route, WebSocketRoute
-from support.relay_process import PATIENCE_S, RelayProcess, running_relay
+from support.certificates import make_certificate
+from support.relay_process import (
+    PATIENCE_S,
+    Consumer,
+    Producer,
+    RelayProcess,
+    new_span,
+    new_trace,
+    running_relay,
+    started,
+)
+from websockets.exceptions import InvalidStatus
 
+from lumina_stream.protocol import frames
 from lumina_stream.relay.access import Access
 from lumina_stream.relay.app import make_app
 
@@ -244,3 +260,96 @@ def resident(relay: RelayProcess) -> int:
     """Return the most memory that a relay ever had."""
     status = Path(f"/proc/{relay.process.pid}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+@pytest.mark.parametrize("descriptors", [160, 40], ids=["no room", "none left at all"])
+def test_row_25_out_of_file_descriptors(tmp_path: Path, descriptors: int) -> None:
+    """Who knocks then waits or is told so; live connections go on, the log too; later all come in again.
+
+    160: the relay keeps what its log needs and answers 503. 40 are taken away while it runs, behind the back
+    of its own bound: accepting fails and is tried again.
+    """
+    # breaks: lumina_stream/relay/room.py
+    # -   if self.room.takes(connection.fileno()):
+    # +   if True:
+    # breaks: lumina_stream/relay/serve.py
+    # -   if "accept() out of system resource" in said:
+    # +   if False:
+    with running_relay(tmp_path / "data") as relay, contextlib.ExitStack() as knocking:
+        is_told = descriptors > 100
+        if is_told:
+            relay.kill()
+            relay.start(descriptors=descriptors)
+        pid = relay.process.pid
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+
+        async def go() -> None:
+            trace = new_trace()
+            producer, viewer = Producer(relay.url), Consumer(relay.url, frames.Subscribe())
+            async with producer.connected(), viewer.connected():
+                await producer.store(started(trace, new_span()))
+                await viewer.until(lambda: len(viewer.facts) >= 1)
+                if not is_told:
+                    resource.prlimit(pid, resource.RLIMIT_NOFILE, (descriptors, before[1]))
+                answers = [knock(relay, knocking) for _ in range(3 * descriptors)]
+                for number in range(5):
+                    await producer.store(started(trace, new_span(), f"live {number}"))
+                await viewer.until(lambda: len(viewer.facts) >= 6)
+                if is_told:
+                    for late_one in answers[-descriptors:]:
+                        told = await asyncio.to_thread(late_one.recv, 1_000)
+                        assert told.startswith(b"HTTP/1.1 503"), told
+                knocking.close()
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+                await come_late(relay, trace)
+                await viewer.until(lambda: len(viewer.facts) >= 7)
+
+        asyncio.run(go())
+        assert relay.stop() == 0
+        said = relay.stderr()
+        assert "Traceback" not in said
+        assert is_told or "no connection can be accepted" in said
+
+
+async def come_late(relay: RelayProcess, trace: str) -> None:
+    """Connect as soon as the relay has heard that the others are gone."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            late = Producer(relay.url)
+            try:
+                async with late.connected():
+                    await late.store(started(trace, new_span(), "late"))
+                    return
+            except (InvalidStatus, OSError):
+                continue
+
+
+def knock(relay: RelayProcess, until: contextlib.ExitStack) -> socket.socket:
+    """Open a connection and say nothing."""
+    opened = socket.create_connection(("127.0.0.1", relay.port), timeout=PATIENCE_S)
+    until.callback(opened.close)
+    return opened
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+def test_row_25_slow_handshakes(tmp_path: Path, secure: bool) -> None:
+    """Who begins a handshake and does not go on is dropped; nobody waits for it."""
+    # breaks: lumina_stream/relay/sockets.py
+    # -   self.loop.call_later(limits.CONNECT_TIMEOUT_S, self._said_nothing)
+    # +   pass
+    # breaks: lumina_stream/relay/sockets.py
+    # -   options["ssl_handshake_timeout"] = limits.CONNECT_TIMEOUT_S
+    # +   options["ssl_handshake_timeout"] = 60.0
+    files: dict[str, str] = {}
+    if secure:
+        made = make_certificate(tmp_path, "relay")
+        files = {"tls_cert": str(made.certificate), "tls_key": str(made.key)}
+    with running_relay(tmp_path / "data", **files) as relay, contextlib.ExitStack() as knocking:
+        slow = [knock(relay, knocking) for _ in range(20)]
+        for opened in slow:
+            # The beginning of a TLS record, or of a request.
+            opened.sendall(b"\x16\x03\x01" if secure else b"GET /v1/tail HTT")
+        if not secure:
+            assert ask(relay, Asked("GET", "/healthz")) == 200, "nobody waits for them"
+        for opened in slow:
+            assert opened.recv(1) == b"", "dropped"

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import secrets
 import signal
 import subprocess
@@ -47,8 +48,12 @@ class RelayProcess:
     def port(self) -> int:
         return int(self.url.rsplit(":", 1)[1])
 
-    def start(self, port: int = 0) -> None:
+    def start(self, port: int = 0, descriptors: int | None = None) -> None:
+        """Start it; `descriptors`: how many files it may open at once."""
         import msgspec
+
+        def limit() -> None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors or 0, descriptors or 0))
 
         config = {"port": port, "data": str(self.data), "log_format": "json", **self.config}
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LUMINA_")}
@@ -60,6 +65,7 @@ class RelayProcess:
                 stderr=errors,
                 env=environment,
                 text=True,
+                preexec_fn=None if descriptors is None else limit,
             )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
