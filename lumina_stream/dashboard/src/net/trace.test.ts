@@ -108,6 +108,15 @@ test("a trace that is not there is missing, until its first fact", () => {
   expect([live.status.get(), live.tree.count]).toEqual(["live", 2]);
 });
 
+test("a trace that is deleted leaves the screen, another one's end does not matter", () => {
+  const socket = FakeSocket.latest.open();
+  socket.say(SUBSCRIBED, outline([A, B]));
+  socket.say({ type: "removed", upto: 6, trace_ids: ["2".repeat(32)] });
+  expect([live.status.get(), live.tree.count]).toEqual(["live", 2]);
+  socket.say({ type: "removed", upto: 7, trace_ids: [TRACE] });
+  expect([live.status.get(), live.tree.count]).toEqual(["missing", 0]);
+});
+
 test("facts are applied and told of once a frame, however many come", () => {
   const socket = FakeSocket.latest.open().say(SUBSCRIBED, outline([A, B]));
   page.paint();

@@ -114,12 +114,24 @@ export class LiveTrace {
         return this.takeOutline(update);
       case "facts":
         return this.takeFacts(update, receivedMs);
+      case "removed":
+        if (update.trace_ids.includes(this.traceId)) this.forget();
+        return;
       case "usage":
         return (this.coming ?? this.tree).setUsage(update.usage);
     }
   }
 
   drained(): void {
+    this.showStatus();
+    this.announce();
+  }
+
+  /** It was deleted: nothing of it stays on the screen. */
+  private forget(): void {
+    this.tree = new Tree(this.traceId);
+    this.coming = null;
+    this.open(NONE);
     this.showStatus();
     this.announce();
   }

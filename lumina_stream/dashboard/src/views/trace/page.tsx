@@ -47,11 +47,15 @@ export function TracePage({ traceId }: { traceId: string }) {
   return <Shown sight={sight} />;
 }
 
-/** Whether there is anything to show; what was there once stays through a reconnection. */
+/** Whether there is anything to show; what was there once stays through a reconnection, unless it
+ *  is gone for good. */
 function useHasSpans(sight: Sight): boolean {
   const [has, setHas] = useState(sight.live.tree.count > 0);
   useEffect(() => {
-    const look = () => sight.live.tree.count > 0 && setHas(true);
+    const look = () => {
+      if (sight.live.tree.count > 0) setHas(true);
+      else if (sight.live.status.get() === "missing") setHas(false);
+    };
     look();
     return sight.live.changed.watch(look);
   }, [sight]);
@@ -71,7 +75,8 @@ function Waiting({ live }: { live: LiveTrace }) {
           </a>
         }
       >
-        It may have been too long ago, or not begun yet: this page shows it as soon as it does.
+        It may have been deleted, too long ago, or not begun yet: this page shows it as soon as it
+        does.
       </Notice>
     </main>
   );
