@@ -8,6 +8,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from lumina_stream.cli_help import (
+    BACKUP_EPILOG,
+    CHECK_EPILOG,
+    DELETE_EPILOG,
+    DEMO_EPILOG,
+    EXPORT_EPILOG,
+    MAIN_EPILOG,
+    RUN_EPILOG,
+    SERVE_EPILOG,
+    SPOOL_EPILOG,
+    TAIL_EPILOG,
+    TOKEN_EPILOG,
+)
 from lumina_stream.model.errors import ConfigurationError, LuminaError
 from lumina_stream.model.node import STATES
 from lumina_stream.tokens import KINDS
@@ -31,123 +44,6 @@ LEAST_RATE = 64 << 10
 EXTRA_HINT = "pip install 'lumina-stream[all]'"
 
 _BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-
-_MAIN_EPILOG = f"""\
-a first look:
-  lumina-stream demo                          a simulated pipeline, live in this terminal
-  lumina-stream run -- python my_program.py   one program, its tree at the end
-
-every day:
-  lumina-stream serve                         the relay, at {DEFAULT_ENDPOINT}
-  lumina-stream tail                          what runs now, in another terminal
-"""
-
-_SERVE_EPILOG = """\
-examples:
-  lumina-stream serve                                    for this machine alone
-  lumina-stream serve --open                             and its dashboard in the browser
-  lumina-stream serve --port 0 --data /tmp/traces        any free port, another data folder
-  lumina-stream serve --keep 30d --max-bytes 50GiB       keep more
-  lumina-stream serve --forward http://collector:4318    and pass finished spans on
-  lumina-stream serve --spool /var/lib/app/spool         and take what killed programs left there
-  LUMINA_TOKEN=... lumina-stream serve --host 0.0.0.0    for a team; tokens are then required
-  lumina-stream serve --host 0.0.0.0 --token-file FILE   several of them (lumina-stream token --help)
-
-In a pipe or file the URL is the one line on stdout once it is ready; everything else goes to stderr.
-OpenTelemetry programs send to its /v1/traces (OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf).
-LUMINA_FORWARD_HEADERS (key=value,key2=value2) go with each request of --forward.
-LUMINA_WRITE_TOKEN and LUMINA_READ_TOKEN (or LUMINA_TOKEN for both) guard sending and reading;
-LUMINA_TOKEN_FILE is the variable of --token-file. With --tls-cert and --tls-key, clients say https://HOST:PORT;
-LUMINA_CA_FILE names a CA of your own to them.
-"""
-
-_TAIL_EPILOG = """\
-examples:
-  lumina-stream tail                                     the live tree
-  lumina-stream tail --service my-rag-app --state running
-  lumina-stream tail --name 'rag_*' --since 10m          with what came in the last ten minutes
-  lumina-stream tail --json | jq 'select(.type == "span_ended" and .status == "error")'
-  lumina-stream tail --until-idle > trace.log            lines, until nothing has run for a second
-
-On a terminal it is a live tree; in a pipe or file it is lines, with --json one fact a line.
-"""
-
-_RUN_EPILOG = """\
-examples:
-  lumina-stream run -- python my_program.py
-  lumina-stream run --instrument -- python agent.py      trace openai, langgraph, httpx, ... in it
-  lumina-stream run -- pytest -x
-  echo question | lumina-stream run -- python ask.py > answer.txt
-
-The program's input and output are untouched: the link and the finished tree go to stderr. The exit
-code is the program's, 128 + n if signal n ended it. A relay that answers at the endpoint is used,
-otherwise one runs as long as the program does.
-"""
-
-_EXPORT_EPILOG = """\
-examples:
-  lumina-stream export --trace 4bf92f3577b34da6a3ce929d0e0e4736
-  lumina-stream export --since 1h --service my-rag-app --output traces.jsonl
-
-otlp-json is OpenTelemetry's file format: one TracesData object a line, here one trace a line. A span
-that still runs has no end time.
-"""
-
-_DELETE_EPILOG = """\
-examples:
-  lumina-stream delete 4bf92f3577b34da6a3ce929d0e0e4736
-  lumina-stream delete 4bf92f3577b34da6a3ce929d0e0e4736 --url https://relay.example:4318
-
-The ids of what was deleted are printed, one a line. It is gone from lists, views, costs and the files of the
-log, and cannot be brought back; what its program still sends of it is not kept. Where tokens are set it takes
-a write token, from LUMINA_WRITE_TOKEN, LUMINA_TOKEN or LUMINA_TOKEN_FILE. Backups are yours to delete.
-"""
-
-_TOKEN_EPILOG = """\
-examples:
-  lumina-stream token write --file tokens --label "checkout service"
-  lumina-stream token read --file tokens --label "the team's dashboards"
-  lumina-stream serve --host 0.0.0.0 --token-file tokens
-  LUMINA_WRITE_TOKEN=$(lumina-stream token write --file tokens --label ci) python my_program.py
-
-A write token sends, and deletes; a read token sees. A token file has a line a token (kind, token, label) and
-mode 0600; a relay looks at it once a second. To rotate, add a token, let its users change over, and take the
-old line away: who comes with it is refused from then on, and browser sessions begun with it end. Programs
-and commands take their token from LUMINA_WRITE_TOKEN or LUMINA_READ_TOKEN, LUMINA_TOKEN, or the first line of
-its kind in the file that LUMINA_TOKEN_FILE names.
-"""
-
-_CHECK_EPILOG = """\
-Every frame is read and its checksum compared, each producer's seqs are followed, and each trace must
-be in the index. Nothing is changed, and a relay may run meanwhile. The exit code is 0 if all that was
-acknowledged can be shown, 1 if not.
-"""
-
-_BACKUP_EPILOG = """\
-examples:
-  lumina-stream backup /mnt/backup/traces-monday
-  lumina-stream backup /tmp/copy --data /var/lib/lumina && lumina-stream serve --data /tmp/copy
-
-The copy holds everything that was acknowledged when the command began. A relay may run meanwhile.
-"""
-
-_SPOOL_EPILOG = """\
-A program that was given a folder, by init(spool_dir=DIR) or LUMINA_SPOOL_DIR, keeps there what a relay has
-not stored yet. If it is killed, its next start delivers that, or `serve --spool DIR`, or `spool send DIR`.
-
-examples:
-  lumina-stream spool show /var/lib/app/spool
-  lumina-stream spool show /var/lib/app/spool --json | jq .events
-  lumina-stream spool send /var/lib/app/spool --url http://relay:4318
-
-The relay's token is taken from LUMINA_WRITE_TOKEN, LUMINA_TOKEN or LUMINA_TOKEN_FILE.
-"""
-
-_DEMO_EPILOG = """\
-Nothing is installed, called or kept: the pipeline sleeps where a real one would wait, its relay runs
-on a free port with a temporary folder. On a desktop the dashboard opens beside the live tree, and the
-relay stays until Ctrl-C, so that you can look around; elsewhere both end by themselves.
-"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -235,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lumina-stream",
         description="See what a running pipeline does, while it does it.",
-        epilog=_MAIN_EPILOG,
+        epilog=MAIN_EPILOG,
         formatter_class=raw,
     )
     parser.add_argument("--version", action="version", version=f"lumina-stream {__version__}")
@@ -243,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser(
         "serve", help="run a relay", description="Run a relay: it takes, keeps and shows traces.",
-        epilog=_SERVE_EPILOG, formatter_class=raw,
+        epilog=SERVE_EPILOG, formatter_class=raw,
     )  # fmt: skip
     serve.set_defaults(parser=serve)
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
@@ -318,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
 
     tail = commands.add_parser(
         "tail", help="watch what runs", description="Watch traces while they run.",
-        epilog=_TAIL_EPILOG, formatter_class=raw,
+        epilog=TAIL_EPILOG, formatter_class=raw,
     )  # fmt: skip
     tail.set_defaults(parser=tail)
     tail.add_argument(
@@ -347,7 +243,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run", help="run a program and show its trace", usage="lumina-stream run [--url U] [--instrument] -- CMD ...",
         description="Run a program with tracing on, and show its tree at the end.",
-        epilog=_RUN_EPILOG, formatter_class=raw,
+        epilog=RUN_EPILOG, formatter_class=raw,
     )  # fmt: skip
     run.set_defaults(parser=run)
     run.add_argument(
@@ -363,7 +259,7 @@ def _parser() -> argparse.ArgumentParser:
 
     export = commands.add_parser(
         "export", help="write traces to a file", description="Write traces in another form.",
-        epilog=_EXPORT_EPILOG, formatter_class=raw,
+        epilog=EXPORT_EPILOG, formatter_class=raw,
     )  # fmt: skip
     export.add_argument(
         "--format", choices=("otlp-json",), default="otlp-json", help="form (%(default)s)"
@@ -384,7 +280,7 @@ def _parser() -> argparse.ArgumentParser:
     delete = commands.add_parser(
         "delete", help="take a trace out of a relay, for good",
         description="Delete traces: from the views, the projections and the files of the log.",
-        epilog=_DELETE_EPILOG, formatter_class=raw,
+        epilog=DELETE_EPILOG, formatter_class=raw,
     )  # fmt: skip
     delete.set_defaults(parser=delete)
     delete.add_argument(
@@ -398,7 +294,7 @@ def _parser() -> argparse.ArgumentParser:
     token = commands.add_parser(
         "token", help="make a token for sending or reading",
         description="Make a token, show it once, and add it to a token file.",
-        epilog=_TOKEN_EPILOG, formatter_class=raw,
+        epilog=TOKEN_EPILOG, formatter_class=raw,
     )  # fmt: skip
     token.add_argument(
         "kind",
@@ -412,7 +308,7 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser(
         "check", help="verify a data folder",
         description="Read the whole log of a data folder and say whether it is sound.",
-        epilog=_CHECK_EPILOG, formatter_class=raw,
+        epilog=CHECK_EPILOG, formatter_class=raw,
     )  # fmt: skip
     check.add_argument(
         "data", type=Path, nargs="?", metavar="DIR",
@@ -423,7 +319,7 @@ def _parser() -> argparse.ArgumentParser:
     backup = commands.add_parser(
         "backup", help="copy a data folder, also while a relay writes it",
         description="Copy the log of a data folder as of now, and verify the copy.",
-        epilog=_BACKUP_EPILOG, formatter_class=raw,
+        epilog=BACKUP_EPILOG, formatter_class=raw,
     )  # fmt: skip
     backup.add_argument("target", type=Path, metavar="TARGET", help="a folder that does not exist")
     backup.add_argument(
@@ -434,17 +330,17 @@ def _parser() -> argparse.ArgumentParser:
     spool = commands.add_parser(
         "spool", help="look at or deliver what killed programs left",
         description="Look at the spools of a folder, or deliver what is left in them.",
-        epilog=_SPOOL_EPILOG, formatter_class=raw,
+        epilog=SPOOL_EPILOG, formatter_class=raw,
     )  # fmt: skip
     spool.set_defaults(parser=spool)
     actions = spool.add_subparsers(dest="action", metavar="ACTION")
     show = actions.add_parser(
-        "show", help="list the spools of a folder", epilog=_SPOOL_EPILOG, formatter_class=raw
+        "show", help="list the spools of a folder", epilog=SPOOL_EPILOG, formatter_class=raw
     )
     show.add_argument("folder", metavar="DIR", type=Path)
     show.add_argument("--json", action="store_true", help="print one spool a line, as JSON")
     send = actions.add_parser(
-        "send", help="deliver what dead programs left", epilog=_SPOOL_EPILOG, formatter_class=raw
+        "send", help="deliver what dead programs left", epilog=SPOOL_EPILOG, formatter_class=raw
     )
     send.add_argument("folder", metavar="DIR", type=Path)
     send.add_argument(
@@ -455,7 +351,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "demo", help="watch a simulated pipeline",
         description="Watch a simulated RAG pipeline run, live in this terminal.",
-        epilog=_DEMO_EPILOG, formatter_class=raw,
+        epilog=DEMO_EPILOG, formatter_class=raw,
     )  # fmt: skip
     return parser
 

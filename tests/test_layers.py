@@ -19,7 +19,9 @@ MAY_IMPORT = {room: set(LEFT[:place]) for place, room in enumerate(LEFT)} | {
 PURE = {"model", "protocol"}
 LEAVES = {"version", "process", "spool_folder", "tokens"}
 """Beside the rooms: import nothing of the house, so that every room may have them."""
-EVERY_ROOM = set(MAY_IMPORT) | LEAVES | {"cli", "demo", "__init__", "__main__", "dashboard"}
+EVERY_ROOM = (
+    set(MAY_IMPORT) | LEAVES | {"cli", "cli_help", "demo", "__init__", "__main__", "dashboard"}
+)
 
 
 def imports(source: str, module: str, *, is_package: bool = False) -> Iterator[str]:
