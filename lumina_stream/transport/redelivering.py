@@ -88,8 +88,6 @@ class Delivery:
 
         Raises `ConnectionFailed`, `ConnectionEnded` and `RemoteProtocolError`.
         """
-        import anyio
-
         from lumina_stream.transport.connection import connect
 
         redelivery = self.redelivery
@@ -104,6 +102,8 @@ class Delivery:
                         for frame in redelivery.receive(await connection.receive()):
                             await connection.send(frame)
                         if redelivery.pause_s:
+                            import anyio  # some 50 ms of a program's start, for what is rare
+
                             await anyio.sleep(redelivery.pause_s)
                             for frame in redelivery.resumed():
                                 await connection.send(frame)

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
+import httpx
 import pytest
 from starlette.routing import Route, WebSocketRoute
 from support.certificates import make_certificate
@@ -254,6 +255,25 @@ def test_row_20_otlp_bombs_and_wrong_types(unguarded: RelayProcess) -> None:
     assert ask(unguarded, asked, b"{}", Content_Type="text/plain") == 415
     assert ask(unguarded, asked, b"{}", Content_Encoding="br", **json_type) == 415
     assert ask(unguarded, asked, b"{}", **json_type) == 200
+
+
+def test_row_20_one_bad_span(unguarded: RelayProcess) -> None:
+    """The other spans of its batch are kept, and `partial_success` says how many were not, and why."""
+    # breaks: lumina_stream/relay/otlp.py
+    # -   body = encoding.write_response(asked.refused_count, asked.message())
+    # +   body = encoding.write_response(0, "")
+    good, bad = f"{7:032x}", f"{8:032x}"
+    spans = [
+        {"traceId": good, "spanId": SPAN, "name": "good", "startTimeUnixNano": "1"},
+        {"traceId": bad, "spanId": "no id", "name": "bad", "startTimeUnixNano": "1"},
+    ]
+    body = {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}
+    answer = httpx.post(f"{unguarded.url}/v1/traces", json=body)
+    assert answer.status_code == 200
+    partial = answer.json()["partialSuccess"]
+    assert int(partial["rejectedSpans"]) == 1 and partial["errorMessage"]
+    statuses = [httpx.get(f"{unguarded.url}/v1/traces/{t}").status_code for t in (good, bad)]
+    assert statuses == [200, 404]
 
 
 def resident(relay: RelayProcess) -> int:
