@@ -4,17 +4,15 @@ import asyncio
 import contextlib
 import errno
 import gc
-import http.client
 import os
 import signal
 import socket
 import ssl
 import sys
-import urllib.request
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import uvicorn
@@ -26,7 +24,6 @@ from lumina_stream.relay.app import make_app
 from lumina_stream.relay.clients import Clients
 from lumina_stream.relay.console import LogFormat, Refusals, banner, configure_log
 from lumina_stream.relay.core import Relay
-from lumina_stream.relay.forward import Forwarder, forward_headers, forward_url
 from lumina_stream.relay.log import LogError
 from lumina_stream.relay.prices import PriceBook, read_prices
 from lumina_stream.relay.room import AT_ONCE, Listener, descriptors, room_for
@@ -41,6 +38,9 @@ from lumina_stream.relay.spools import Spools
 from lumina_stream.relay.sqlite_log import SqliteLog
 from lumina_stream.relay.tls import Tls
 from lumina_stream.relay.token_watch import TokenWatch, fixed_tokens
+
+if TYPE_CHECKING:
+    from lumina_stream.relay.forward import Forwarder
 
 DEFAULT_PORT = 4318
 """OTLP/HTTP's port, where OpenTelemetry programs look by themselves."""
@@ -103,17 +103,26 @@ def default_data_folder() -> Path:
 
 
 def with_environment(config: RelayConfig) -> RelayConfig:
-    """Return the configuration with what it lacks from the environment: tokens, where to forward."""
+    """Return the configuration with what it lacks from the environment: tokens, where to forward.
+
+    Raises `ConfigurationError` for an address or headers that nothing can be forwarded with.
+    """
     both = os.environ.get("LUMINA_TOKEN") or None
     token_file = os.environ.get("LUMINA_TOKEN_FILE")
+    forward = config.forward or os.environ.get("LUMINA_FORWARD") or None
+    headers = config.forward_headers
+    if forward is not None:
+        from lumina_stream.relay.forward import forward_headers, forward_url  # HTTP: 50 ms
+
+        forward_url(forward)
+        headers = headers or forward_headers(os.environ.get("LUMINA_FORWARD_HEADERS", ""))
     return msgspec.structs.replace(
         config,
         write_token=config.write_token or os.environ.get("LUMINA_WRITE_TOKEN") or both,
         read_token=config.read_token or os.environ.get("LUMINA_READ_TOKEN") or both,
         token_file=config.token_file or (Path(token_file) if token_file else None),
-        forward=config.forward or os.environ.get("LUMINA_FORWARD") or None,
-        forward_headers=config.forward_headers
-        or forward_headers(os.environ.get("LUMINA_FORWARD_HEADERS", "")),
+        forward=forward,
+        forward_headers=headers,
     )
 
 
@@ -128,8 +137,6 @@ def serve(
     """
     try:
         config = with_environment(config or RelayConfig())
-        if config.forward is not None:
-            forward_url(config.forward)
         tls = _tls(config)
     except ConfigurationError as error:
         _complain(str(error))
@@ -216,6 +223,8 @@ async def _serve(
     server = _Server(settings)
     forwarder = None
     if config.forward is not None:
+        from lumina_stream.relay.forward import Forwarder
+
         forwarder = Forwarder(relay, config.forward, config.forward_headers)
     spools = Spools(relay, config.spool) if config.spool is not None else None
     async with _running(relay, forwarder, spools):
@@ -243,7 +252,7 @@ def _complain_of_accepting(relay: Relay) -> None:
 
 @contextlib.asynccontextmanager
 async def _running(
-    relay: Relay, forwarder: Forwarder | None, spools: Spools | None
+    relay: Relay, forwarder: "Forwarder | None", spools: Spools | None
 ) -> AsyncGenerator[None]:
     relay.start()
     for beside in (forwarder, spools):
@@ -329,6 +338,9 @@ def _listen(host: str, port: int) -> Listener:
 
 def _in_use(host: str, port: int) -> str:
     """Say what answers at an address that is in use."""
+    import http.client
+    import urllib.request
+
     reachable = host if is_loopback(host) else "127.0.0.1"
     found = "something that is no lumina-stream relay"
     here = ssl.create_default_context()
