@@ -1,0 +1,154 @@
+"""gunicorn and uvicorn: workers that are forked or spawned, recycled, reloaded and terminated."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.programs import get_json, spans_of
+from support.relay_process import RelayProcess, running_relay
+from support.servers import Server, Told, ask, server
+
+APP = """
+import os
+import lumina_stream as lumina
+
+lumina.init("web")
+with lumina.trace("load", pid=os.getpid()):
+    pass
+assert lumina.flush(20)  # the exporter's thread runs when workers are forked
+held = lumina.start_span("held")
+
+
+def answer(path):
+    with lumina.trace("request", n=int(path.strip("/")), pid=os.getpid()):
+        return str(os.getpid()).encode()
+
+
+def wsgi(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [answer(environ["PATH_INFO"])]
+
+
+async def asgi(scope, receive, send):
+    assert scope["type"] == "http"
+    body = answer(scope["path"])
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+"""
+GUNICORN = ("gunicorn", "--bind", "127.0.0.1:0", "--no-control-socket", "--worker-tmp-dir", "/dev/shm")
+LISTENING = r"Listening at: (http://\S+)"
+RUNNING = r"running on (http://\S+)"
+
+
+@pytest.fixture
+def relay(tmp_path: Path) -> Iterator[RelayProcess]:
+    with running_relay(tmp_path / "data") as running:
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with the application."""
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "application.py").write_text(APP)
+    return tmp_path / "app"
+
+
+def check(told: Told, pids: list[int], loads: int) -> None:
+    """Each request is there once, of a producer of its process's own; so is what was loaded."""
+    assert sorted(told.attribute("request", "n")) == list(range(len(pids)))  # type: ignore[type-var]
+    by_pid = told.by_pid("request")
+    assert set(by_pid) == set(pids)
+    owners = [producer for producers in by_pid.values() for producer in producers]
+    assert len(set(owners)) == len(owners) == len(by_pid), "an id a process"
+    assert len(told.producers("load")) == loads and sum(told.producers("load").values()) == loads
+
+
+def states(url: str, name: str) -> set[str]:
+    """Return the states of the spans of a name."""
+    traces = get_json(f"{url}/v1/traces?limit=1000&name={name}")["traces"]
+    trees = [get_json(f"{url}/v1/traces/{trace['trace_id']}") for trace in traces]
+    return {span["state"] for tree in trees for span in spans_of(tree)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("target", "worker"),
+    [
+        ("application:wsgi", "sync"),
+        ("application:wsgi", "gthread"),
+        ("application:asgi", "uvicorn_worker.UvicornWorker"),
+    ],
+    ids=["sync", "threads", "uvicorn"],
+)
+def test_gunicorn_preload(relay: RelayProcess, folder: Path, target: str, worker: str) -> None:
+    """The master loads and traces, forked workers serve; what the master has open stays its own."""
+    pytest.importorskip("gunicorn")
+    pytest.importorskip(worker.partition(".")[0]) if "." in worker else None
+    options = ("--preload", "--workers", "2", "--worker-class", worker)
+    with server(folder, relay.url, *GUNICORN, *options, target) as gunicorn:
+        url = gunicorn.until(LISTENING)
+        gunicorn.until("Booting worker", 2)
+        pids = ask(url, 40)
+        assert states(relay.url, "held") == {"running"}
+        gunicorn.stop()
+        gunicorn.clean()
+    assert states(relay.url, "held") == {"unended"}
+    told = Told(relay.url, "web", 2 + 1 + 2 * 40)
+    check(told, pids, loads=1)
+    assert told.producers("held") == told.producers("load")
+    assert states(relay.url, "request") == {"ok"}
+
+
+@pytest.mark.slow
+def test_gunicorn_recycles_workers(relay: RelayProcess, folder: Path) -> None:
+    """Workers that end after some requests, or by SIGTERM, deliver what they have recorded."""
+    pytest.importorskip("gunicorn")
+    options = ("--preload", "--workers", "2", "--max-requests", "7")
+    with server(folder, relay.url, *GUNICORN, *options, "application:wsgi") as gunicorn:
+        url = gunicorn.until(LISTENING)
+        pids = ask(url, 40)
+        last = ask(url, 1, 40)
+        booted = gunicorn.said.count("Booting worker")
+        os.kill(last[0], signal.SIGTERM)
+        gunicorn.until("Booting worker", booted + 1)
+        pids += [*last, *ask(url, 5, 41)]
+        gunicorn.stop()
+        gunicorn.clean()
+    assert len(set(pids)) >= 5
+    check(Told(relay.url, "web", 2 + 1 + 2 * 46), pids, loads=1)
+
+
+@pytest.mark.slow
+def test_uvicorn_workers(relay: RelayProcess, folder: Path) -> None:
+    """Spawned workers load and trace each on their own; SIGTERM ends all of them."""
+    pytest.importorskip("uvicorn")
+    with server(
+        folder, relay.url, "uvicorn", "--port", "0", "--workers", "2", "application:asgi"
+    ) as uvicorn:
+        url = uvicorn.until(RUNNING)
+        uvicorn.until("Application startup complete|Started server process", 2)
+        pids = ask(url, 40)
+        uvicorn.stop(0, -signal.SIGTERM)
+        uvicorn.clean()
+    check(Told(relay.url, "web", 2 * (2 + 1) + 2 * 40), pids, loads=2)
+
+
+@pytest.mark.slow
+def test_uvicorn_reload(relay: RelayProcess, folder: Path) -> None:
+    """A file is touched: the old process delivers, the new one traces, and nothing comes twice."""
+    pytest.importorskip("watchfiles")
+    options = ("--port", "0", "--reload", "--reload-delay", "0.05", "application:asgi")
+    with server(folder, relay.url, "uvicorn", *options) as uvicorn:
+        url = uvicorn.until(RUNNING)
+        uvicorn.until("Started server process")
+        pids = ask(url, 10)
+        os.utime(folder / "application.py")
+        uvicorn.until("Started server process", 2)
+        pids += ask(url, 10, 10)
+        uvicorn.stop(0, -signal.SIGTERM)
+        uvicorn.clean()
+    assert len(set(pids)) == 2
+    check(Told(relay.url, "web", 2 * (2 + 1) + 2 * 20), pids, loads=2)
