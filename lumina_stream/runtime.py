@@ -173,7 +173,7 @@ class Runtime:
             self.settings.token,
             self.clock,
             self._new_identity,
-            _register_multiprocessing,
+            _register_exit,
             _after_clone,
             beside,
         )
@@ -272,6 +272,8 @@ _runtime: Runtime | None = None
 _earlier: WeakSet[Recorder] = WeakSet()
 """Recorders of runtimes before the present one: spans begun under them may still be open."""
 _hooked = False
+_exit_of = 0
+"""The process whose way out is known to lead through `_at_exit`."""
 _reviving = False
 _lock = threading.RLock()
 
@@ -458,13 +460,28 @@ def _keep_interrupted_exit() -> None:
             pass
 
 
-def _register_multiprocessing() -> None:
-    """In a child of `multiprocessing`: deliver by its own finaliser, since it may skip atexit."""
+def _register_exit() -> None:
+    """In a child that leaves by `os._exit`, and so skips atexit: deliver by what it does call.
+
+    That is a finaliser in `multiprocessing`, and a signal in Celery, whose pool is another. Both forget
+    what the parent had registered.
+    """
+    global _exit_of
+    if _exit_of == os.getpid():
+        return
+    _exit_of = os.getpid()
     multiprocessing = sys.modules.get("multiprocessing")
     if multiprocessing is not None and multiprocessing.parent_process() is not None:
         from multiprocessing.util import Finalize
 
         Finalize(None, _at_exit, exitpriority=10)
+    celery = sys.modules.get("celery.signals")
+    if celery is not None:
+        celery.worker_process_shutdown.connect(_at_celery_exit)
+
+
+def _at_celery_exit(**_: object) -> None:
+    _at_exit()
 
 
 def _revive(settings: Settings | None = None) -> None:

@@ -31,7 +31,7 @@ make_environment() {
   local pins=${4:-constraints.txt} stamp have
   stamp=$(cat pyproject.toml "$pins" | cksum)
   have=$(cat "$1/.stamp" 2>/dev/null || true)
-  if [ "$have" != "$stamp $3" ] && [ "$have" != "$stamp $3,providers,browser" ]; then
+  if [ "$have" != "$stamp $3" ] && [ "$have" != "$stamp $3,providers,browser,deployments" ]; then
     echo "setting up $1 (once) ..." >&2
     [ -x "$1/bin/python" ] || "$2" -m venv "$1"
     "$1/bin/python" -m pip install --quiet --constraint "$pins" "${@:5}" --editable ".[$3]" >&2

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
+from lumina_stream.model.limits import EXIT_S
 from lumina_stream.recording.propagation import extract
 from lumina_stream.recording.tracing import trace
+from lumina_stream.runtime import aflush, statistics
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -20,7 +22,8 @@ class TraceMiddleware:
 
     The trace of the caller goes on (W3C headers). The span ends with the last body byte, or when a
     WebSocket closes; answers of 500 and above, and exceptions, make it an error. Query strings and
-    headers are not recorded.
+    headers are not recorded. When the service shuts down, what was recorded is delivered first: a
+    server may end by a signal right after, past every other way of doing so.
     """
 
     def __init__(self, app: App) -> None:
@@ -28,6 +31,15 @@ class TraceMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
+        if scope["type"] == "lifespan":
+
+            async def send_delivered(message: Message) -> None:
+                if message["type"].startswith("lifespan.shutdown.") and statistics().connected:
+                    await aflush(EXIT_S)
+                await send(message)
+
+            await self.app(scope, receive, send_delivered)
+            return
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return

@@ -75,7 +75,7 @@ class Exporter:
         token: str | None,
         clock: Clock,
         new_identity: Callable[[], tuple[str, str]],
-        thread_started: Callable[[], None] = lambda: None,
+        starting: Callable[[], None] = lambda: None,
         cloned: Callable[[], None] = lambda: None,
         beside: Beside | None = None,
     ) -> None:
@@ -86,7 +86,7 @@ class Exporter:
         self._token = token
         self._clock = clock
         self._new_identity = new_identity
-        self._thread_started = thread_started
+        self._starting = starting
         self._cloned = cloned
         self._beside = beside
         self._pid = os.getpid()
@@ -148,9 +148,10 @@ class Exporter:
         started = time.monotonic()
         if self._gate.acquire(blocking=False):
             self._gate.release()
-            if not self._nothing_left:
+            # The thread rests: nothing came after a fork, say. A relay that knows us waits for a bye.
+            if not self._nothing_left or self.state.answered:
                 if at_exit and timeout_s <= 0:
-                    return False
+                    return self._nothing_left
                 if at_exit:
                     # No thread can be started any more: deliver from this one.
                     self._deliver_inline(started + min(timeout_s, limits.EXIT_S))
@@ -210,8 +211,10 @@ class Exporter:
         if self._parked or not self._gate.acquire(blocking=False):
             return
         try:
+            # Here, not in the thread: this may be the last call of a process that ends right after it.
+            self._starting()
             _thread.start_new_thread(self._run, ())
-        except RuntimeError:  # the interpreter is on its way out
+        except Exception:  # the interpreter is on its way out, say
             self._gate.release()
 
     # --- the thread ---------------------------------------------------------------------------
@@ -219,7 +222,6 @@ class Exporter:
     def _run(self) -> None:
         self._thread_id = _thread.get_native_id()
         try:
-            self._thread_started()
             wait_s = limits.RECONNECT_FIRST_S
             while not self._parked and not self._said_bye:
                 self.queue.idle = False

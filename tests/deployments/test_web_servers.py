@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.programs import get_json, spans_of
 from support.relay_process import RelayProcess, running_relay
-from support.servers import Server, Told, ask, server
+from support.servers import Told, ask, server, states
 
 APP = """
 import os
@@ -32,10 +31,22 @@ def wsgi(environ, start_response):
 
 
 async def asgi(scope, receive, send):
-    assert scope["type"] == "http"
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        if "LAST" in os.environ:
+            for n in range(int(os.environ["LAST"])):
+                with lumina.trace("last", n=n):
+                    pass
+        await send({"type": "lifespan.shutdown.complete"})
+        return
     body = answer(scope["path"])
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": body})
+
+
+traced = lumina.TraceMiddleware(asgi)
 """
 GUNICORN = ("gunicorn", "--bind", "127.0.0.1:0", "--no-control-socket", "--worker-tmp-dir", "/dev/shm")
 LISTENING = r"Listening at: (http://\S+)"
@@ -66,13 +77,6 @@ def check(told: Told, pids: list[int], loads: int) -> None:
     assert len(told.producers("load")) == loads and sum(told.producers("load").values()) == loads
 
 
-def states(url: str, name: str) -> set[str]:
-    """Return the states of the spans of a name."""
-    traces = get_json(f"{url}/v1/traces?limit=1000&name={name}")["traces"]
-    trees = [get_json(f"{url}/v1/traces/{trace['trace_id']}") for trace in traces]
-    return {span["state"] for tree in trees for span in spans_of(tree)}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "worker"),
@@ -85,6 +89,12 @@ def states(url: str, name: str) -> set[str]:
 )
 def test_gunicorn_preload(relay: RelayProcess, folder: Path, target: str, worker: str) -> None:
     """The master loads and traces, forked workers serve; what the master has open stays its own."""
+    # breaks: lumina_stream/runtime.py
+    # -   return Runtime(self.settings, self.recorder.ids, self.clock, lazily=True)
+    # +   return self
+    # breaks: lumina_stream/transport/exporter.py
+    # -   if not self._nothing_left or self.state.answered:
+    # +   if not self._nothing_left:
     pytest.importorskip("gunicorn")
     pytest.importorskip(worker.partition(".")[0]) if "." in worker else None
     options = ("--preload", "--workers", "2", "--worker-class", worker)
@@ -92,7 +102,6 @@ def test_gunicorn_preload(relay: RelayProcess, folder: Path, target: str, worker
         url = gunicorn.until(LISTENING)
         gunicorn.until("Booting worker", 2)
         pids = ask(url, 40)
-        assert states(relay.url, "held") == {"running"}
         gunicorn.stop()
         gunicorn.clean()
     assert states(relay.url, "held") == {"unended"}
@@ -106,7 +115,8 @@ def test_gunicorn_preload(relay: RelayProcess, folder: Path, target: str, worker
 def test_gunicorn_recycles_workers(relay: RelayProcess, folder: Path) -> None:
     """Workers that end after some requests, or by SIGTERM, deliver what they have recorded."""
     pytest.importorskip("gunicorn")
-    options = ("--preload", "--workers", "2", "--max-requests", "7")
+    # gunicorn waits in vain for a worker that it forks while it is asked to stop.
+    options = ("--preload", "--workers", "2", "--max-requests", "7", "--graceful-timeout", "2")
     with server(folder, relay.url, *GUNICORN, *options, "application:wsgi") as gunicorn:
         url = gunicorn.until(LISTENING)
         pids = ask(url, 40)
@@ -129,7 +139,7 @@ def test_uvicorn_workers(relay: RelayProcess, folder: Path) -> None:
         folder, relay.url, "uvicorn", "--port", "0", "--workers", "2", "application:asgi"
     ) as uvicorn:
         url = uvicorn.until(RUNNING)
-        uvicorn.until("Application startup complete|Started server process", 2)
+        uvicorn.until("Application startup complete", 2)
         pids = ask(url, 40)
         uvicorn.stop(0, -signal.SIGTERM)
         uvicorn.clean()
@@ -143,12 +153,27 @@ def test_uvicorn_reload(relay: RelayProcess, folder: Path) -> None:
     options = ("--port", "0", "--reload", "--reload-delay", "0.05", "application:asgi")
     with server(folder, relay.url, "uvicorn", *options) as uvicorn:
         url = uvicorn.until(RUNNING)
-        uvicorn.until("Started server process")
+        uvicorn.until("Application startup complete")
         pids = ask(url, 10)
         os.utime(folder / "application.py")
-        uvicorn.until("Started server process", 2)
+        uvicorn.until("Application startup complete", 2)
         pids += ask(url, 10, 10)
         uvicorn.stop(0, -signal.SIGTERM)
         uvicorn.clean()
     assert len(set(pids)) == 2
     check(Told(relay.url, "web", 2 * (2 + 1) + 2 * 20), pids, loads=2)
+
+
+@pytest.mark.slow
+def test_uvicorn_leaves_by_a_signal(relay: RelayProcess, folder: Path) -> None:
+    """uvicorn ends by the signal that it got, past atexit: the middleware delivers before it says that it is done."""
+    # breaks: lumina_stream/instrument/asgi.py
+    # -   await aflush(EXIT_S)
+    # +   pass
+    command = ("uvicorn", "--port", "0", "application:traced")
+    with server(folder, relay.url, *command, LAST="30000") as uvicorn:
+        uvicorn.until(RUNNING)
+        uvicorn.stop(-signal.SIGTERM)
+        uvicorn.clean()
+    told = Told(relay.url, "web", 2 + 1 + 2 * 30_000)
+    assert told.attribute("last", "n") == list(range(30_000))

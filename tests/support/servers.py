@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 from test_delivery import assert_dense
 
 from lumina_stream.model.events import Fact, SpanStarted
-from support.programs import environment, facts_of, is_span_event
+from support.programs import environment, facts_of, get_json, is_span_event, spans_of
 from support.relay_process import PATIENCE_S
 
 UNWANTED = re.compile(r"lumina|multi-threaded|Traceback", re.IGNORECASE)
@@ -103,6 +104,17 @@ def ask(url: str, count: int, first: int = 0) -> list[int]:
 
     with ThreadPoolExecutor(4) as pool:
         return list(pool.map(one, range(first, first + count)))
+
+
+def states(url: str, name: str) -> set[str]:
+    """Return the states of the spans of a name, once none of their producers may still be alive."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        traces = get_json(f"{url}/v1/traces?limit=1000")["traces"]
+        trees = [get_json(f"{url}/v1/traces/{trace['trace_id']}") for trace in traces]
+        found = {s["state"] for tree in trees for s in spans_of(tree) if s["name"] == name}
+        if "running" not in found or time.monotonic() > deadline:
+            return found
 
 
 class Told:
