@@ -4,6 +4,7 @@ A leaf beside the rooms: the program says it of itself, the relay looks it up.
 """
 
 import os
+import sys
 
 
 def new_identity() -> tuple[str, str]:
@@ -36,3 +37,9 @@ def pid_namespace() -> int:
         return os.stat("/proc/self/ns/pid").st_ino
     except OSError:
         return 0
+
+
+def threads_are_gevents() -> bool:
+    """Tell whether gevent has replaced threads by tasks of one thread (`monkey.patch_all`)."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("_thread"))

@@ -173,7 +173,7 @@ class Runtime:
             self.settings.token,
             self.clock,
             self._new_identity,
-            _register_exit,
+            self._may_start,
             _after_clone,
             beside,
         )
@@ -229,6 +229,20 @@ class Runtime:
         if self._relay is not None:
             self._relay.close()
         return delivered
+
+    def _may_start(self) -> bool:
+        """Tell whether the exporter may have its thread; if not, tracing is off from now on."""
+        if not process.threads_are_gevents():
+            _register_exit()
+            return True
+        # Patched since `init`, as gunicorn's gevent workers are after a preload.
+        self._closed = True
+        self.recorder.closed = True
+        self.queue.close()
+        if active.recorder is self.recorder:
+            active.recorder = None
+        _warn_of_gevent()
+        return False
 
     def _report_undelivered(self) -> None:
         assert self._exporter is not None
@@ -304,11 +318,16 @@ def init(
     child process; its address is `Runtime.link`. `enabled=False`: everything stays off.
     Each argument wins over its variable: LUMINA_SERVICE_NAME, _ENDPOINT, _TOKEN (or _WRITE_TOKEN, or the first
     write token of the file _TOKEN_FILE), _ENVIRONMENT, _SAMPLE_RATE, _CAPTURE_CONTENT, _SPOOL_DIR, _ENABLED. Raises
-    `ConfigurationError` for a value that cannot be used, and never for a relay that does not answer.
+    `ConfigurationError` for a value that cannot be used, and never for a relay that does not answer. Where gevent
+    has replaced threads it says so once, and tracing stays off.
     """
     from lumina_stream.transport.endpoint import token_for
 
     with _lock:
+        on = flag("ENABLED", True) if enabled is None else bool(enabled)
+        if on and export and process.threads_are_gevents():
+            on = serve = False
+            _warn_of_gevent()
         relay: Any = None
         if serve:
             from lumina_stream.transport.child_relay import ChildRelay
@@ -328,7 +347,6 @@ def init(
             export,
             spool_folder(spool_dir),
         )
-        on = flag("ENABLED", True) if enabled is None else bool(enabled)
         runtime = _install(Runtime(settings, lazily=not on), on=on)
         runtime._relay, runtime.link = relay, relay.url if relay is not None else None  # pyright: ignore[reportPrivateUsage]
         return runtime
@@ -458,6 +476,16 @@ def _keep_interrupted_exit() -> None:
             exec("raise KeyboardInterrupt")  # noqa: S102
         except KeyboardInterrupt:
             pass
+
+
+def _warn_of_gevent() -> None:
+    import logging
+
+    logging.getLogger("lumina_stream").warning(
+        "lumina-stream stays off: gevent has replaced threads (monkey.patch_all), and the exporter needs "
+        "one of its own. Trace under threads or asyncio (gunicorn: --worker-class gthread), or patch "
+        "without threads: monkey.patch_all(thread=False)"
+    )
 
 
 def _register_exit() -> None:

@@ -11,7 +11,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 from lumina_stream.model.limits import DEFAULT_LIMITS
 from lumina_stream.recording import carriers
 from lumina_stream.recording.carriers import SpanContext
-from lumina_stream.recording.context import active, ambient, current, recorder_now
+from lumina_stream.recording.context import active, ambient, current
 from lumina_stream.recording.span import (
     INVALID_TRACE_ID,
     NonRecordingSpan,
@@ -121,7 +121,8 @@ def _arrive(
     attributes: dict[str, Any] | None,
     settings: Any,
 ) -> Propagated[..., Any]:
-    if settings is not None and recorder_now() is None:
+    # Before the environment is asked: what the sender was told includes it, and wins over it.
+    if settings is not None and active.recorder is None:
         active.revive(settings)
     span = None if context is None else RemoteParent(context.trace_id, context.span_id, context)
     return Propagated(function, span, attributes)

@@ -75,7 +75,7 @@ class Exporter:
         token: str | None,
         clock: Clock,
         new_identity: Callable[[], tuple[str, str]],
-        starting: Callable[[], None] = lambda: None,
+        may_start: Callable[[], bool] = lambda: True,
         cloned: Callable[[], None] = lambda: None,
         beside: Beside | None = None,
     ) -> None:
@@ -86,7 +86,7 @@ class Exporter:
         self._token = token
         self._clock = clock
         self._new_identity = new_identity
-        self._starting = starting
+        self._may_start = may_start
         self._cloned = cloned
         self._beside = beside
         self._pid = os.getpid()
@@ -212,8 +212,10 @@ class Exporter:
             return
         try:
             # Here, not in the thread: this may be the last call of a process that ends right after it.
-            self._starting()
-            _thread.start_new_thread(self._run, ())
+            if self._may_start():
+                _thread.start_new_thread(self._run, ())
+            else:
+                self._gate.release()
         except Exception:  # the interpreter is on its way out, say
             self._gate.release()
 

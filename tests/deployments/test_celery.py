@@ -99,7 +99,7 @@ def check(url: str, tasks: int, worker: Server, children: int) -> None:
 
 @pytest.mark.slow
 def test_prefork(relay: RelayProcess, folder: Path) -> None:
-    """Children that end after some tasks, or by the worker's warm shutdown, say bye although they leave by `os._exit`."""
+    """Children that end after some tasks, or with the worker, say bye, although they leave by `os._exit`."""
     # breaks: lumina_stream/runtime.py
     # -   celery.worker_process_shutdown.connect(_at_celery_exit)
     # +   pass

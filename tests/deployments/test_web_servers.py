@@ -48,7 +48,14 @@ async def asgi(scope, receive, send):
 
 traced = lumina.TraceMiddleware(asgi)
 """
-GUNICORN = ("gunicorn", "--bind", "127.0.0.1:0", "--no-control-socket", "--worker-tmp-dir", "/dev/shm")
+GUNICORN = (
+    "gunicorn",
+    "--bind",
+    "127.0.0.1:0",
+    "--no-control-socket",
+    "--worker-tmp-dir",
+    "/dev/shm",
+)
 LISTENING = r"Listening at: (http://\S+)"
 RUNNING = r"running on (http://\S+)"
 

@@ -29,7 +29,9 @@ class Server:
     """A process whose stderr and stdout are read while it runs."""
 
     def __init__(self, folder: Path, url: str, *command: str, **more: str) -> None:
-        variables = environment(url, PYTHONWARNINGS="always,ignore::ResourceWarning", PYTHONUNBUFFERED="1", **more)
+        variables = environment(
+            url, PYTHONWARNINGS="always,ignore::ResourceWarning", PYTHONUNBUFFERED="1", **more
+        )
         variables["PYTHONPATH"] += f"{os.pathsep}{folder}"
         self.process = subprocess.Popen(
             [sys.executable, "-m", *command],
