@@ -20,6 +20,7 @@ from lumina_stream.model.events import (
     Link,
     SpanStarted,
     SpanUpdated,
+    TimeNs,
     UnknownEvent,
 )
 
@@ -39,7 +40,7 @@ class _Peek(msgspec.Struct, gc=False):
     type: str
     trace_id: str | None = None
     span_id: str | None = None
-    time_ns: int = 0
+    time_ns: TimeNs = 0
 
 
 _peek = msgspec.msgpack.Decoder(_Peek).decode

@@ -4,12 +4,18 @@ A field added here is ignored by older readers; a new type is stored and forward
 Times are wall-clock nanoseconds (see `clock`), ids lower-case W3C hex (see `ids`).
 """
 
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
 Attributes: TypeAlias = dict[str, Any]
 """Plain values only: str, bool, int64, finite float, None, lists and string-keyed maps of these."""
+
+TimeNs: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""Decoding refuses what no store and no difference of two times could hold: until the year 2262."""
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""So small that sums over all that is kept stay within 63 bits, and exact in a browser."""
+Pid: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 Status: TypeAlias = Literal["ok", "error", "cancelled", "abandoned"]
 Channel: TypeAlias = Literal["input", "output", "reasoning", "tool"]
@@ -38,7 +44,7 @@ class SpanStarted(
 
     trace_id: str
     span_id: str
-    time_ns: int
+    time_ns: TimeNs
     name: str
     parent_id: str | None = None
     kind: str | None = None
@@ -55,7 +61,7 @@ class AttributeSet(
 
     trace_id: str
     span_id: str
-    time_ns: int
+    time_ns: TimeNs
     key: str
     value: Any
     marks: dict[str, str] | None = None
@@ -68,7 +74,7 @@ class AttributesSet(
 
     trace_id: str
     span_id: str
-    time_ns: int
+    time_ns: TimeNs
     attributes: Attributes
     marks: dict[str, str] | None = None
 
@@ -78,7 +84,7 @@ class EventAdded(msgspec.Struct, tag_field="type", tag="event_added", gc=False, 
 
     trace_id: str
     span_id: str
-    time_ns: int
+    time_ns: TimeNs
     name: str
     attributes: Attributes = {}
     marks: dict[str, str] | None = None
@@ -91,7 +97,7 @@ class TextStreamed(
 
     trace_id: str
     span_id: str
-    time_ns: int
+    time_ns: TimeNs
     channel: Channel
     index: int
     text: str
@@ -104,7 +110,7 @@ class SpanUpdated(
 
     trace_id: str
     span_id: str
-    time_ns: int
+    time_ns: TimeNs
     name: str | None = None
     links: tuple[Link, ...] = ()
 
@@ -114,7 +120,7 @@ class SpanEnded(msgspec.Struct, tag_field="type", tag="span_ended", gc=False, om
 
     trace_id: str
     span_id: str
-    time_ns: int
+    time_ns: TimeNs
     status: Status = "ok"
     error: ErrorInfo | None = None
     name: str | None = None
@@ -129,14 +135,14 @@ class EventsLost(msgspec.Struct, tag_field="type", tag="events_lost", gc=False, 
     says it on a producer's behalf; otherwise it is the event's own producer.
     """
 
-    time_ns: int
+    time_ns: TimeNs
     reason: str
-    count: int
-    by_type: dict[str, int] = {}
-    by_trace: dict[str, int] = {}
+    count: Count
+    by_type: dict[str, Count] = {}
+    by_trace: dict[str, Count] = {}
     exact: bool = True
-    first_time_ns: int = 0
-    last_time_ns: int = 0
+    first_time_ns: TimeNs = 0
+    last_time_ns: TimeNs = 0
     subject_id: str | None = None
 
 
@@ -145,11 +151,11 @@ class ProducerStarted(
 ):
     """The relay met a producer: `subject_id` is its id, `resource` what it says of itself."""
 
-    time_ns: int
+    time_ns: TimeNs
     subject_id: str
     service: str = ""
     resource: Attributes = {}
-    pid: int = 0
+    pid: Pid = 0
     host: str = ""
 
 
@@ -158,10 +164,10 @@ class ProducerLost(
 ):
     """A producer is gone without a `bye`: its open spans are interrupted since `last_seen_ns`."""
 
-    time_ns: int
+    time_ns: TimeNs
     subject_id: str
     last_seq: int
-    last_seen_ns: int
+    last_seen_ns: TimeNs
 
 
 class ProducerReturned(
@@ -169,7 +175,7 @@ class ProducerReturned(
 ):
     """A producer that was taken for lost speaks again: its open spans run on."""
 
-    time_ns: int
+    time_ns: TimeNs
     subject_id: str
 
 
@@ -178,7 +184,7 @@ class ProducerEnded(
 ):
     """A producer said `bye`: what it left open is unended."""
 
-    time_ns: int
+    time_ns: TimeNs
     subject_id: str
     last_seq: int
 
@@ -190,7 +196,7 @@ class UnknownEvent(msgspec.Struct, gc=False):
     raw: bytes
     trace_id: str | None = None
     span_id: str | None = None
-    time_ns: int = 0
+    time_ns: TimeNs = 0
 
 
 SpanEvent: TypeAlias = (

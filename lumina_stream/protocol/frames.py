@@ -4,7 +4,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from lumina_stream.model.events import Attributes, Status
+from lumina_stream.model.events import Attributes, Count, Pid, Status, TimeNs
 from lumina_stream.model.producers import Producer
 from lumina_stream.model.record import Columns
 
@@ -36,11 +36,11 @@ class Hello(_Frame, tag="hello"):
     service: str = ""
     resource: Attributes = {}
     host: str = ""
-    pid: int = 0
+    pid: Pid = 0
     process_start: int = 0
     boot_id: str = ""
     pid_namespace: int = 0
-    wall_ns: int = 0
+    wall_ns: TimeNs = 0
     mono_ns: int = 0
     version: int = 1
     spool: str = ""
@@ -56,8 +56,8 @@ class Batch(_Frame, tag="batch"):
 class Heartbeat(_Frame, tag="heartbeat"):
     """A sign of life: how many events were admitted so far, and both clocks."""
 
-    admitted: int
-    wall_ns: int = 0
+    admitted: Count
+    wall_ns: TimeNs = 0
     mono_ns: int = 0
 
 
@@ -156,7 +156,7 @@ class Subscribe(_Frame, tag="subscribe"):
     view: View = "events"
     filter: Filter = Filter()
     cursor: Cursor | None = None
-    since_ns: int | None = None
+    since_ns: TimeNs | None = None
     snapshot: bool = True
     outline: bool = False
 

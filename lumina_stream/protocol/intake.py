@@ -12,7 +12,8 @@ import msgspec
 
 from lumina_stream.model import codec, limits
 from lumina_stream.model.errors import DecodeError, RemoteProtocolError
-from lumina_stream.protocol import frames
+from lumina_stream.model.events import Attributes
+from lumina_stream.protocol import frames, guards
 from lumina_stream.protocol.pacing import Pace
 from lumina_stream.protocol.wire import BINARY, Wire
 
@@ -236,6 +237,8 @@ class ProducerPeer:
                     raise RemoteProtocolError("a hello without producer_id, or with a long one")
                 if not 1 <= frame.first_seq <= limits.MOST_SEQ:
                     raise RemoteProtocolError(f"a hello with first_seq {frame.first_seq}")
+                if not _can_be_kept(frame.resource):
+                    raise RemoteProtocolError("a hello with a resource that cannot be kept")
                 actions = self._intake._meet(self, frame)  # pyright: ignore[reportPrivateUsage]
                 if not isinstance(actions[-1], Closed):
                     self.hello = frame
@@ -303,3 +306,11 @@ class ProducerPeer:
             return [Reply(frames.Nack(record.accepted + 1))]
         self.ended = True
         return [Ended(hello.producer_id, frame.last_seq, frame.lost)]
+
+
+def _can_be_kept(resource: Attributes) -> bool:
+    """Tell whether a resource may become part of an event: as deep as one may be, of numbers it can hold."""
+    try:
+        return not guards.is_too_deep(codec.encode(resource))
+    except (OverflowError, RecursionError):
+        return False

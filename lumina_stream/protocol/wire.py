@@ -112,7 +112,10 @@ class _Json:
                 ) from None
             return frames.Batch(frame.first_seq, msgspec.Raw(codec.join_array(events)))
         if isinstance(frame, frames.Hello):
-            return msgspec.structs.replace(frame, resource=codec.untag(frame.resource))
+            try:
+                return msgspec.structs.replace(frame, resource=codec.untag(frame.resource))
+            except RecursionError as error:
+                raise RemoteProtocolError(f"a resource whose {error}", code=1007) from None
         return frame
 
     def relay_to_producer(self, data: bytes | str) -> frames.RelayToProducer:
@@ -124,12 +127,15 @@ class _Json:
     def relay_to_consumer(self, data: bytes | str) -> frames.RelayToConsumer:
         frame: frames.RelayToConsumer = self._decode(self._to_consumer, data)
         if isinstance(frame, frames.FactBatch):
-            facts = tuple(
-                frames.WireFact(
-                    f.offset, f.seq, msgspec.Raw(_repack(codec.decode_json(bytes(f.event))))
+            try:
+                facts = tuple(
+                    frames.WireFact(
+                        f.offset, f.seq, msgspec.Raw(_repack(codec.decode_json(bytes(f.event))))
+                    )
+                    for f in frame.facts
                 )
-                for f in frame.facts
-            )
+            except DecodeError as error:
+                raise RemoteProtocolError(str(error), code=1007) from None
             return msgspec.structs.replace(frame, facts=facts)
         if isinstance(frame, frames.Snapshot) and frame.spans is not None:
             try:

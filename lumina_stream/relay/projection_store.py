@@ -177,7 +177,7 @@ class ProjectionStore:
         sign = "<" if order == "desc" else ">"
         bounds, given = "1", list[Any]()
         if query.sort == "start" and query.until_ns is not None:
-            bounds, given = "start_ns <= ?", [query.until_ns]
+            bounds, given = "start_ns <= ?", [summaries.bound(query.until_ns)]
         # Only what an index orders can be read in parts without sorting it all each time.
         limit = SCANNED
         if query.sort not in selection.INDEXED:

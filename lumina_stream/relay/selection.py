@@ -230,4 +230,4 @@ def read_cursor(query: TraceQuery) -> tuple[int, str] | None:
         raise QueryError(
             f"cursor belongs to sort={sort} order={order}; keep these, or begin without a cursor"
         )
-    return key, trace_id
+    return bound(key), trace_id

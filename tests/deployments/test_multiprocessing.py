@@ -89,9 +89,6 @@ def check(url: str, tasks: int, others: int = 0) -> dict[object, set[str]]:
 @pytest.mark.parametrize("method", METHODS)
 def test_pool(tmp_path: Path, relay: RelayProcess, method: str) -> None:
     """A pool's workers are recycled, and leave in good order: each is its own producer."""
-    # breaks: lumina_stream/recording/propagation.py
-    # -   if settings is not None and active.recorder is None:
-    # +   if settings is not None and not active.automatic and active.recorder is None:
     # breaks: lumina_stream/runtime.py
     # -   return Runtime(self.settings, self.recorder.ids, self.clock, lazily=True)
     # +   return self

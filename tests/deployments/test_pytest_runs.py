@@ -59,6 +59,9 @@ def test_processes(lumina_spans, method):
 @pytest.mark.parametrize("variables", ["none", "endpoint"])
 def test_warnings_are_errors(tmp_path: Path, options: tuple[str, ...], variables: str) -> None:
     """All pass, also where the environment names a relay: tests under the fixture do not speak to it."""
+    # breaks: lumina_stream/recording/propagation.py
+    # -   if settings is not None and active.recorder is None:
+    # +   if settings is not None and not active.automatic and active.recorder is None:
     # breaks: lumina_stream/instrument/pytest_plugin.py
     # -   tracing = runtime.init(service_name="pytest", export=False, enabled=True)
     # +   tracing = runtime.init(service_name="pytest", enabled=True)

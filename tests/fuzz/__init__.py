@@ -1,0 +1,1 @@
+"""Structured hostile input for everything that decodes what others wrote."""
