@@ -111,7 +111,7 @@ class LiveView:
         self._options = options
         since_ns = None
         if options.since_s is not None:
-            since_ns = time.time_ns() - int(options.since_s * 1e9)
+            since_ns = max(0, time.time_ns() - int(options.since_s * 1e9))
         self._session = consumer.ConsumerSession(
             frames.Subscribe("events", options.filter, None, since_ns, options.snapshot)
         )

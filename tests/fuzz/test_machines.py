@@ -145,9 +145,18 @@ def test_memory_is_not_that_of_the_claim(wire: Wire) -> None:
     enemy = Hostile(random.Random(7))
     claims = [REST, [{}] * 20_000, [[]] * 16_000, enemy.deep(), {"a": REST}, [REST] * 500]
     producer = [{"type": "batch", "first_seq": 1, "events": claim} for claim in claims]
-    producer += [{"type": "hello", "producer_id": "p", "nonce": "n", "first_seq": 1, "resource": claim} for claim in claims]
-    consumer = [{"type": "batch", "upto": 1, "producer_id": "p", "service": "", "facts": claim} for claim in claims]
-    consumer += [{"type": "snapshot", "offset": 1, "spans": {"count": 2**40, "columns": claim}} for claim in claims]
+    producer += [
+        {"type": "hello", "producer_id": "p", "nonce": "n", "first_seq": 1, "resource": claim}
+        for claim in claims
+    ]
+    consumer = [
+        {"type": "batch", "upto": 1, "producer_id": "p", "service": "", "facts": claim}
+        for claim in claims
+    ]
+    consumer += [
+        {"type": "snapshot", "offset": 1, "spans": {"count": 2**40, "columns": claim}}
+        for claim in claims
+    ]
     tracemalloc.start()
     try:
         for decode, said in ((wire.producer_frame, producer), (wire.relay_to_consumer, consumer)):
@@ -172,7 +181,10 @@ def test_events_of_all_shapes(chance: random.Random) -> None:
     enemy = Hostile(chance)
     for _ in range(10):
         event = enemy.event()
-        for decode, data in ((codec.decode, enemy.binary(event)), (codec.decode_json, enemy.text(event))):
+        for decode, data in (
+            (codec.decode, enemy.binary(event)),
+            (codec.decode_json, enemy.text(event)),
+        ):
             try:
                 read = decode(data)  # type: ignore[operator]
             except DecodeError:

@@ -75,7 +75,11 @@ class Attack:
                             frame = enemy.hello(f"p{self.chance.randrange(500)}")
                         else:
                             frame = enemy.of_producer(seq)
-                            seq += len(frame.get("events") or ()) if isinstance(frame, dict) and isinstance(frame.get("events"), list) else 0
+                            seq += (
+                                len(frame.get("events") or ())
+                                if isinstance(frame, dict) and isinstance(frame.get("events"), list)
+                                else 0
+                            )
                         await socket.send(enemy.binary(frame) if binary else enemy.text(frame))
                         self.sent += 1
                         if n % 4 == 3:
@@ -96,7 +100,7 @@ class Attack:
 def test_hostile_frames(tmp_path: Path) -> None:
     """Whatever producers and viewers send, in either encoding."""
     # breaks: lumina_stream/protocol/wire.py
-    # -   raise RemoteProtocolError(f"a resource whose {error}", code=1007) from None
+    # -   raise RemoteProtocolError(f"not a frame of lumina.v1: {error}", code=1007) from None
     # +   raise
     with running_relay(tmp_path / "data", lease_s=1.0) as relay:
         before = rss(relay)
@@ -152,13 +156,17 @@ def test_hostile_queries(tmp_path: Path) -> None:
             path = chance.choice(list(names))
             pairs = []
             for name in chance.sample(names[path], chance.randrange(1, 4)):
-                values = numbers if name.endswith(("_ns", "limit")) and not enemy.rarely(4) else texts
+                values = (
+                    numbers if name.endswith(("_ns", "limit")) and not enemy.rarely(4) else texts
+                )
                 if name == "cursor":
                     values = cursors
                 pairs.append((name, chance.choice(values)))
             query = urlencode(pairs, errors="surrogateescape")
             try:
-                with urllib.request.urlopen(f"{relay.url}{path}?{query}", timeout=PATIENCE_S) as answer:
+                with urllib.request.urlopen(
+                    f"{relay.url}{path}?{query}", timeout=PATIENCE_S
+                ) as answer:
                     json.load(answer)
                     code = answer.status
             except urllib.error.HTTPError as error:

@@ -8,9 +8,43 @@ import random
 import struct
 from typing import Any
 
-SHORT = ["", "a", "root", "k", "gen_ai.usage.input_tokens", "relay-x", "otlp-x", "\0", "é\U0001f600", "x" * 300]
-TAGGED = ["!int 1" + "0" * 30, "!int x", "!float nan", "!float 1e999", "!bytes aGk=", "!bytes *", "!str !int 1"]
-NUMBERS = [0, 1, -1, 2**31, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, -(2**63), 0.5, -0.0, 1e308, float("inf"), float("nan")]
+SHORT = [
+    "",
+    "a",
+    "root",
+    "k",
+    "gen_ai.usage.input_tokens",
+    "relay-x",
+    "otlp-x",
+    "\0",
+    "é\U0001f600",
+    "x" * 300,
+]
+TAGGED = [
+    "!int 1" + "0" * 30,
+    "!int x",
+    "!float nan",
+    "!float 1e999",
+    "!bytes aGk=",
+    "!bytes *",
+    "!str !int 1",
+]
+NUMBERS = [
+    0,
+    1,
+    -1,
+    2**31,
+    2**53 + 1,
+    2**63 - 1,
+    2**63,
+    2**64 - 1,
+    -(2**63),
+    0.5,
+    -0.0,
+    1e308,
+    float("inf"),
+    float("nan"),
+]
 VIEWS = ["events", "traces", "trace", "running"]
 STATES = ["running", "ok", "error", "interrupted", "nonsense"]
 
@@ -97,7 +131,11 @@ class Hostile:
                 "kind": self.chance.choice([None, "llm"]),
                 "attributes": self.attributes(),
                 "links": [
-                    {"trace_id": self.id_of(self.trace_ids), "span_id": "1" * 16, "attributes": self.attributes()}
+                    {
+                        "trace_id": self.id_of(self.trace_ids),
+                        "span_id": "1" * 16,
+                        "attributes": self.attributes(),
+                    }
                 ]
                 * self.chance.randrange(2),
                 "marks": {"k": "cut:1"},
@@ -105,11 +143,17 @@ class Hostile:
             "attribute_set": {"key": self.chance.choice(SHORT), "value": self.value()},
             "attributes_set": {"attributes": self.attributes(), "marks": None},
             "event_added": {"name": "e", "attributes": self.attributes()},
-            "text_streamed": {"channel": "output", "index": self.number(), "text": self.chance.choice(SHORT)},
+            "text_streamed": {
+                "channel": "output",
+                "index": self.number(),
+                "text": self.chance.choice(SHORT),
+            },
             "span_updated": {"name": self.chance.choice(SHORT), "links": []},
             "span_ended": {
                 "status": self.chance.choice(["ok", "error", "cancelled", "abandoned", "running"]),
-                "error": self.chance.choice([None, {"type": "E", "message": "m", "stacktrace": "s"}]),
+                "error": self.chance.choice(
+                    [None, {"type": "E", "message": "m", "stacktrace": "s"}]
+                ),
             },
             "events_lost": {
                 "reason": "queue_full",
@@ -147,7 +191,9 @@ class Hostile:
             events = [self.event() for _ in range(self.chance.randrange(1, 6))]
             return self.spoilt({"type": "batch", "first_seq": seq, "events": events})
         if kind == 9:
-            return self.spoilt({"type": "heartbeat", "admitted": self.number(), "wall_ns": self.number()})
+            return self.spoilt(
+                {"type": "heartbeat", "admitted": self.number(), "wall_ns": self.number()}
+            )
         if kind == 10:
             return self.spoilt({"type": "bye", "last_seq": self.number(), "lost": True})
         return self.value()
@@ -156,7 +202,8 @@ class Hostile:
         """Draw what a viewer asks."""
         chosen = self.spoilt({
             "service": self.chance.choice([None, *SHORT]), "trace_id": self.chance.choice([None, *self.trace_ids, "x"]),
-            "name": self.chance.choice([None, "*", "[", "?" * 30, "[!a-z]*"]), "state": self.chance.choice([None, *STATES]),
+            "name": self.chance.choice([None, "*", "[", "?" * 30, "[!a-z]*"]), 
+            "state": self.chance.choice([None, *STATES]),
             "error": None, "min_duration_ns": self.number(), "attribute": ["k=v"] * self.chance.randrange(3),
         })  # fmt: skip
         cursor = {"epoch": self.chance.choice(SHORT), "offset": self.number()}
@@ -182,10 +229,14 @@ class Hostile:
         """Draw what a false relay tells a viewer."""
         n = self.number
         facts = [[n(), n(), self.event()] for _ in range(self.chance.randrange(4))]
-        columns = [[self.value() for _ in range(self.chance.randrange(3))] for _ in range(self.chance.choice([3, 17]))]
+        columns = [
+            [self.value() for _ in range(self.chance.randrange(3))]
+            for _ in range(self.chance.choice([3, 17]))
+        ]
         return self.spoilt(self.chance.choice([
             {"type": "subscribed", "recovered": True, "epoch": "e", "offset": n()},
-            {"type": "batch", "upto": n(), "producer_id": "p", "service": "s", "facts": facts, "unstored": self.rarely()},
+            {"type": "batch", "upto": n(), "producer_id": "p", "service": "s", "facts": facts,
+             "unstored": self.rarely()},
             {"type": "snapshot", "offset": n(), "trace_id": self.id_of(self.trace_ids),
              "spans": {"count": n(), "columns": columns}, "producers": [self.value()], "done": self.rarely(2)},
             {"type": "skip", "from_offset": n(), "to_offset": n()},
@@ -221,7 +272,11 @@ class Hostile:
             case 0:
                 return data[:at]
             case 1:
-                return data[:at] + bytes((data[at] ^ (1 << self.chance.randrange(8)),)) + data[at + 1 :]
+                return (
+                    data[:at]
+                    + bytes((data[at] ^ (1 << self.chance.randrange(8)),))
+                    + data[at + 1 :]
+                )
             case 2:
                 return data[:at] + self.chance.choice(_HEADERS) + data[at:]
             case _:
@@ -246,7 +301,9 @@ def pack(value: Any) -> bytes:
             case bool():
                 parts.append(b"\xc3" if one else b"\xc2")
             case int():
-                parts.append(struct.pack(">Bq", 0xD3, one) if one < 2**63 else struct.pack(">BQ", 0xCF, one))
+                parts.append(
+                    struct.pack(">Bq", 0xD3, one) if one < 2**63 else struct.pack(">BQ", 0xCF, one)
+                )
             case float():
                 parts.append(struct.pack(">Bd", 0xCB, one))
             case str():
