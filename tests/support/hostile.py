@@ -202,7 +202,7 @@ class Hostile:
         """Draw what a viewer asks."""
         chosen = self.spoilt({
             "service": self.chance.choice([None, *SHORT]), "trace_id": self.chance.choice([None, *self.trace_ids, "x"]),
-            "name": self.chance.choice([None, "*", "[", "?" * 30, "[!a-z]*"]), 
+            "name": self.chance.choice([None, "*", "[", "?" * 30, "[!a-z]*"]),
             "state": self.chance.choice([None, *STATES]),
             "error": None, "min_duration_ns": self.number(), "attribute": ["k=v"] * self.chance.randrange(3),
         })  # fmt: skip
