@@ -14,7 +14,11 @@ from support.faults import LONG, often
 from support.hostile import SHORT, STATES, Hostile
 from support.programs import get_json
 from support.relay_process import PATIENCE_S, RelayProcess, open_socket, running_relay
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
+
+from lumina_stream.protocol import frames
+from lumina_stream.protocol.wire import BINARY, JSON, Wire
 
 FRAMES = often(1_500, 1_000_000)
 CONNECTIONS = 8
@@ -50,39 +54,38 @@ class Attack:
         self.chance = random.Random(seed)
         self.sent = self.connections = self.refused = 0
 
-    async def run(self, frames: int) -> None:
-        while self.sent < frames:
-            await self._connect(min(200, frames - self.sent))
+    async def run(self, most: int) -> None:
+        while self.sent < most:
+            await self._connect(min(200, most - self.sent))
 
-    async def _connect(self, frames: int) -> None:
-        enemy, binary = Hostile(self.chance), self.chance.random() < 0.6
+    async def _connect(self, most: int) -> None:
+        enemy = Hostile(self.chance)
+        wire = BINARY if self.chance.random() < 0.6 else JSON
         if not self.chance.randrange(2):
             enemy.trace_ids = [f"{self.chance.getrandbits(128):032x}" for _ in range(3)]
         producing = self.chance.randrange(8) > 0
         path = "/v1/stream" if producing else "/v1/tail"
         self.connections += 1
         try:
-            async with open_socket(
-                self.url, path, "lumina.v1" if binary else "lumina.v1.json"
-            ) as socket:
+            async with open_socket(self.url, path, wire.subprotocol) as socket:
+                if not producing:
+                    await self._say(socket, wire, enemy, enemy.subscribe())
+                    await asyncio.wait_for(socket.recv(), PATIENCE_S)
+                    return
+                await self._say(socket, wire, enemy, enemy.hello(f"p{self.chance.randrange(500)}"))
+                welcome = wire.relay_to_producer(await asyncio.wait_for(socket.recv(), PATIENCE_S))
+                if isinstance(welcome, frames.Error):
+                    return
+                assert isinstance(welcome, frames.Welcome)
+                seq = welcome.last_seq + 1
                 reading = asyncio.create_task(self._read(socket))
                 try:
-                    seq = 1
-                    for n in range(frames if producing else 1):
-                        if not producing:
-                            frame = enemy.subscribe()
-                        elif n == 0:
-                            frame = enemy.hello(f"p{self.chance.randrange(500)}")
-                        else:
-                            frame = enemy.of_producer(seq)
-                            seq += (
-                                len(frame.get("events") or ())
-                                if isinstance(frame, dict) and isinstance(frame.get("events"), list)
-                                else 0
-                            )
-                        await socket.send(enemy.binary(frame) if binary else enemy.text(frame))
-                        self.sent += 1
-                        if n % 4 == 3:
+                    for n in range(most):
+                        said = enemy.of_producer(seq)
+                        await self._say(socket, wire, enemy, said)
+                        if isinstance(said, dict) and isinstance(said.get("events"), list):
+                            seq += len(said["events"])
+                        if n % 4 == 3:  # it has had time to end this
                             await (await socket.ping())
                     await (await socket.ping())
                 finally:
@@ -91,8 +94,14 @@ class Attack:
         except ConnectionClosed:
             self.refused += 1
 
-    async def _read(self, socket: object) -> None:
-        async for _ in socket:  # type: ignore[attr-defined]
+    async def _say(
+        self, socket: ClientConnection, wire: Wire, enemy: Hostile, frame: object
+    ) -> None:
+        await socket.send(enemy.binary(frame) if wire is BINARY else enemy.text(frame))
+        self.sent += 1
+
+    async def _read(self, socket: ClientConnection) -> None:
+        async for _ in socket:
             pass
 
 
@@ -122,10 +131,11 @@ def test_hostile_frames(tmp_path: Path) -> None:
             get_json(f"{relay.url}/healthz")
             after = rss(relay)
         assert not unhandled(relay), "\n".join(unhandled(relay)[:5])
+        events = get_json(f"{relay.url}/healthz")["offset"]
         print(
             f"{sum(a.sent for a in attacks):,} frames over {sum(a.connections for a in attacks):,} connections, "
             f"{sum(a.refused for a in attacks):,} refused, {took_s:.0f} s; "
-            f"RSS {before >> 20} MiB before, {highest >> 20} at the end, {after >> 20} after"
+            f"{events:,} events taken; RSS {before >> 20} MiB before, {highest >> 20} at the end, {after >> 20} after"
         )
         assert after - before <= RSS_BACK
         assert sum(a.refused for a in attacks) > 10

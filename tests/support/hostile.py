@@ -80,7 +80,7 @@ class Hostile:
             return self.deep()
         if kind == 10 and self.rarely():
             return [{}] * self.chance.choice([100, 20_000])
-        if kind == 11 and self.rarely(4):
+        if kind == 11 and self.rarely(40):
             return REST
         if depth > 3:
             return None
@@ -99,9 +99,9 @@ class Hostile:
     def attributes(self) -> dict[str, Any]:
         return {self.chance.choice(SHORT): self.value() for _ in range(self.chance.randrange(3))}
 
-    def spoilt(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """Return fields of which, often, one or two are not what they should be."""
-        while fields and self.rarely(3):
+    def spoilt(self, fields: dict[str, Any], one_in: int = 12) -> dict[str, Any]:
+        """Return fields of which, one time in so many, one or two are not what they should be."""
+        while fields and self.rarely(one_in):
             key = self.chance.choice(list(fields))
             match self.chance.randrange(3):
                 case 0:
@@ -173,28 +173,28 @@ class Hostile:
             "span_id": self.id_of(self.span_ids),
             "time_ns": self.number(),
         }
-        return self.spoilt(envelope | kinds[kind])
+        return self.spoilt(envelope | kinds[kind], 3)
 
     def hello(self, producer_id: str) -> dict[str, Any]:
         """Draw an introduction."""
         return self.spoilt({
-            "type": "hello", "producer_id": producer_id, "nonce": self.chance.choice(["n", "m"]),
+            "type": "hello", "producer_id": producer_id, "nonce": "m" if self.rarely(30) else "n",
             "first_seq": 1, "service": self.chance.choice(SHORT), "resource": self.attributes(), "host": "h",
-            "pid": 0, "wall_ns": self.number(), "spool": self.chance.choice(["", "kept", "left", "x"]),
+            "pid": 0, "wall_ns": 7, "spool": self.chance.choice(["", "kept", "left", "x"]),
         })  # fmt: skip
 
     def of_producer(self, next_seq: int) -> Any:
         """Draw what a producer says after its hello."""
-        kind = self.chance.randrange(12)
+        kind = self.chance.randrange(40)
         seq = next_seq if not self.rarely(6) else self.number()
-        if kind < 9:
+        if kind < 36:
             events = [self.event() for _ in range(self.chance.randrange(1, 6))]
             return self.spoilt({"type": "batch", "first_seq": seq, "events": events})
-        if kind == 9:
+        if kind < 38:
             return self.spoilt(
                 {"type": "heartbeat", "admitted": self.number(), "wall_ns": self.number()}
             )
-        if kind == 10:
+        if kind == 38:
             return self.spoilt({"type": "bye", "last_seq": self.number(), "lost": True})
         return self.value()
 
@@ -257,7 +257,7 @@ class Hostile:
     def text(self, frame: Any) -> str:
         """Write a frame in JSON; now and then damaged."""
         plain = json.dumps(_jsonable(frame), ensure_ascii=self.chance.random() < 0.5)
-        if self.rarely(6):
+        if self.rarely(15):
             at = self.chance.randrange(len(plain) + 1)
             put = self.chance.choice(["", '"', "\\ud800", "1e999", "[", "}", ",", "\0", "9" * 400])
             plain = plain[:at] + put + plain[at + self.chance.randrange(3) :]
@@ -265,7 +265,7 @@ class Hostile:
 
     def damaged(self, data: bytes) -> bytes:
         """Return data; of some, with a bit flipped, bytes cut off, or put in."""
-        if not data or not self.rarely(6):
+        if not data or not self.rarely(15):
             return data
         at = self.chance.randrange(len(data))
         match self.chance.randrange(4):
@@ -330,6 +330,8 @@ def _jsonable(value: Any) -> Any:
             return [_jsonable(v) for v in value]
         case bytes():
             return value.decode("latin-1")
+        case float() if value - value != 0:  # JSON has no word for it
+            return f"!float {value}"
         case None | bool() | int() | float() | str():
             return value
         case _:
