@@ -102,13 +102,10 @@ class _Json:
         frame: frames.ProducerFrame = self._decode(self._producer, data)
         if isinstance(frame, frames.Batch):
             try:
-                events = [
-                    _repack(codec.decode_json(bytes(raw)))
-                    for raw in self._events.decode(frame.events)
-                ]
-            except (msgspec.DecodeError, DecodeError) as error:
+                events = [_packed(raw) for raw in self._events.decode(frame.events)]
+            except msgspec.DecodeError as error:
                 raise RemoteProtocolError(
-                    f"events are not a JSON array of events: {error}", code=1007
+                    f"events are not a JSON array: {error}", code=1007
                 ) from None
             return frames.Batch(frame.first_seq, msgspec.Raw(codec.join_array(events)))
         if isinstance(frame, frames.Hello):
@@ -127,15 +124,9 @@ class _Json:
     def relay_to_consumer(self, data: bytes | str) -> frames.RelayToConsumer:
         frame: frames.RelayToConsumer = self._decode(self._to_consumer, data)
         if isinstance(frame, frames.FactBatch):
-            try:
-                facts = tuple(
-                    frames.WireFact(
-                        f.offset, f.seq, msgspec.Raw(_repack(codec.decode_json(bytes(f.event))))
-                    )
-                    for f in frame.facts
-                )
-            except DecodeError as error:
-                raise RemoteProtocolError(str(error), code=1007) from None
+            facts = tuple(
+                frames.WireFact(f.offset, f.seq, msgspec.Raw(_packed(f.event))) for f in frame.facts
+            )
             return msgspec.structs.replace(frame, facts=facts)
         if isinstance(frame, frames.Snapshot) and frame.spans is not None:
             try:
@@ -153,6 +144,14 @@ class _Json:
             raise RemoteProtocolError(
                 f"not a frame of lumina.v1.json: {error}", code=1007
             ) from None
+
+
+def _packed(raw: msgspec.Raw) -> bytes:
+    """Return a JSON event in MessagePack; nil for one that is none, which keeps its place and is refused."""
+    try:
+        return _repack(codec.decode_json(bytes(raw)))
+    except DecodeError:
+        return b"\xc0"
 
 
 def _repack(event: Event) -> bytes:
