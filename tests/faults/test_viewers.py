@@ -103,12 +103,9 @@ def test_rows_11_and_12_disconnected_at_random_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Viewers that are cut off all the time, and come back, end with the very trees of the log."""
-    # breaks: lumina_stream/protocol/consumer.py
-    # -   return frames.Cursor(self._epoch, self._offset)
-    # +   return frames.Cursor(self._epoch, self._offset + 1)
-    # breaks: lumina_stream/protocol/consumer.py
-    # -   continue  # had before: a resend overlaps
-    # +   return []
+    # breaks: lumina_stream/relay/tailing.py
+    # -   await self._catch_up(cursor.offset, resumed=True)
+    # +   await self._catch_up(self._relay.hub.offset, resumed=True)
     monkeypatch.setattr("lumina_stream.model.limits.RECONNECT_FIRST_S", 0.002)
     monkeypatch.setattr("lumina_stream.model.limits.RECONNECT_MOST_S", 0.01)
 
