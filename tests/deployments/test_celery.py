@@ -86,7 +86,8 @@ def send(folder: Path, url: str, first: int, last: int) -> None:
 
 def check(url: str, tasks: int, worker: Server, children: int) -> None:
     """Each task is there once, below the sender's span, of a producer of its own process, which said bye."""
-    worker.clean()
+    # Celery has threads of its own when it forks anew: Python 3.12 says so with tracing off as well.
+    worker.clean(tolerated="multi-threaded")
     assert states(url, "open") == {"unended"}
     # Worker and sender both load; the sender has a span, and each child leaves one open.
     told = Told(url, "celery", 2 * 2 + 2 + 2 * tasks + children)

@@ -178,9 +178,9 @@ def test_uvicorn_leaves_by_a_signal(relay: RelayProcess, folder: Path) -> None:
     # -   await aflush(EXIT_S)
     # +   pass
     command = ("uvicorn", "--port", "0", "application:traced")
-    with server(folder, relay.url, *command, LAST="30000") as uvicorn:
+    with server(folder, relay.url, *command, LAST="8000") as uvicorn:
         uvicorn.until(RUNNING)
         uvicorn.stop(-signal.SIGTERM)
         uvicorn.clean()
-    told = Told(relay.url, "web", 2 + 1 + 2 * 30_000)
-    assert told.attribute("last", "n") == list(range(30_000))
+    told = Told(relay.url, "web", 2 + 1 + 2 * 8_000)
+    assert told.attribute("last", "n") == list(range(8_000))

@@ -26,7 +26,7 @@ from lumina_stream.relay.selection import QueryError, check
 from lumina_stream.relay.snapshots import snapshot
 
 WIRES = pytest.mark.parametrize("wire", [BINARY, JSON], ids=["binary", "json"])
-FEW = settings(max_examples=settings.default.max_examples // 2)  # type: ignore[union-attr]
+FEW = settings(max_examples=settings.default.max_examples // 4)  # type: ignore[union-attr]
 MEMORY = 24 << 20
 """What one frame of any content may take while it is decoded: 16,384 containers, each a dict at most."""
 
