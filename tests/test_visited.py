@@ -18,6 +18,7 @@ from lumina_stream.model.tree import TraceTree
 from lumina_stream.protocol.intake import Accepted
 from lumina_stream.relay import held
 from lumina_stream.relay.core import Relay
+from lumina_stream.relay.departed import Departed
 from lumina_stream.relay.log import LogUnavailable
 from lumina_stream.relay.prices import PriceBook
 from lumina_stream.relay.sqlite_log import SqliteLog
@@ -32,7 +33,7 @@ def tree(name: str) -> TraceTree:
 
 def test_what_nobody_looks_at_goes() -> None:
     """A look prolongs its stay."""
-    visited = Visited()
+    visited = Visited(Departed())
     visited.keep(tree("a"), 10, 0.0)
     visited.keep(tree("b"), 10, 0.0)
     assert visited.get("a" * 32, VISITED_S - 1) is not None
@@ -44,7 +45,7 @@ def test_what_nobody_looks_at_goes() -> None:
 
 def test_the_largest_leave_room_for_the_one_looked_at() -> None:
     """Together they are bounded; the last one stays whatever its size; a dropped one counts no more."""
-    visited = Visited()
+    visited = Visited(Departed())
     visited.keep(tree("a"), VISITED_BYTES // 2, 0.0)
     visited.keep(tree("b"), VISITED_BYTES // 2, 0.0)
     assert len(visited) == 2

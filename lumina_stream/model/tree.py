@@ -182,6 +182,11 @@ class TraceTree:
         """Iterate all spans, the missing ones included, in the order in which they were met."""
         return iter(self._order)
 
+    def dissolve(self) -> None:
+        """Let the spans go from each other, so that they leave at once; the tree is of no use then."""
+        for node in self._nodes.values():
+            node.parent = node.children = node.sums = None
+
     def numbered(self, first: int, end: int) -> list[SpanNode]:
         """Return the spans with the numbers from `first` to before `end`, as far as there are any."""
         return self._order[first:end]

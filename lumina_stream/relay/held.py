@@ -14,6 +14,7 @@ from lumina_stream.model.node import SpanNode
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.protocol.frames import TraceSummary
 from lumina_stream.relay.attributes import Digests
+from lumina_stream.relay.departed import Departed
 
 RECENT_TRACES = 2_000
 """Finished traces kept in memory: what people look at next, and where late events go."""
@@ -72,6 +73,7 @@ class Memory:
         self.dirty: dict[str, Held] = {}
         """Traces that changed since the last checkpoint."""
         self.recent_bytes = 0
+        self.departed = Departed()
         self.evicted = 0
         """How many finished traces had to leave."""
 
@@ -116,6 +118,7 @@ class Memory:
             for traces in (self.open, self.unplaced, self.stale, self.dirty):
                 traces.pop(trace_id, None)
             self.forest.remove(trace_id)
+            self.departed.add(held.tree)
 
     def _leave_recent(self, trace_id: str, held: Held) -> None:
         if self.recent.pop(trace_id, None) is not None:

@@ -26,7 +26,7 @@ class Restorer:
         self._store = store
         self._backlog = backlog
         self._log = log
-        self.visited = Visited()
+        self.visited = Visited(memory.departed)
         self.read_back = 0
         """Trees rebuilt from the log."""
         self.incomplete = 0

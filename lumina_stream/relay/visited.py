@@ -14,6 +14,7 @@ from lumina_stream.model.limits import MIB
 from lumina_stream.model.producers import Producer
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.relay import costs
+from lumina_stream.relay.departed import Departed
 from lumina_stream.relay.log import Log, LogUnavailable
 from lumina_stream.relay.prices import PriceBook
 from lumina_stream.relay.read_back import read_back
@@ -62,9 +63,10 @@ class _Visit(msgspec.Struct):
 
 
 class Visited:
-    """Hold the trees; times are any monotonic seconds."""
+    """Hold the trees; times are any monotonic seconds. Those that go are handed to `departed`."""
 
-    def __init__(self) -> None:
+    def __init__(self, departed: Departed) -> None:
+        self._departed = departed
         self._visits: OrderedDict[str, _Visit] = OrderedDict()  # the longest not looked at first
         self._bytes = 0
 
@@ -96,6 +98,7 @@ class Visited:
         visit = self._visits.pop(trace_id, None)
         if visit is not None:
             self._bytes -= visit.cost
+            self._departed.add(visit.tree)
 
     def expire(self, now_s: float) -> None:
         """Forget the trees that nobody has looked at for a while."""
