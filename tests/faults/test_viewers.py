@@ -55,11 +55,14 @@ def events(chance: random.Random, number: int) -> list[Event]:
 
 def digest(tree: TraceTree) -> str:
     """Return a hash of all that a viewer could show of a tree."""
-    return hashlib.sha256(repr(sorted(_plain(canonical(tree)).items())).encode()).hexdigest()
+    return hashlib.sha256(repr(_plain(canonical(tree))).encode()).hexdigest()
 
 
-def _plain(whole: Any) -> dict[str, Any]:
-    return {key: repr(value) for key, value in whole.items()}
+def _plain(value: Any) -> Any:
+    # In whichever order the keys of a map came.
+    if isinstance(value, dict):
+        return sorted((repr(key), _plain(inner)) for key, inner in value.items())
+    return [_plain(inner) for inner in value] if isinstance(value, list) else repr(value)
 
 
 def of_the_log(data: Path) -> dict[str, str]:
