@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-EVENTS_PER_S = 1_000
+EVENTS_PER_S = 1_000 if LONG else 2_500
 WARM_EVENTS = 15_000
 """Until the list holds all the traces that it ever holds, and the code is as optimised as it gets."""
 EVENTS = 3_600_000 if LONG else 20_000
