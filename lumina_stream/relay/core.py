@@ -46,6 +46,9 @@ REFUSED_PAUSE_S = 1.0
 CAUGHT_UP_S = 1.0
 """Longest wait of a question for what was stored before it: under a load that the projections cannot
 follow it is answered as of then."""
+REPLAY_CHECKPOINT_S = 0.2
+"""Between two checkpoints during a replay: a relay that is killed again and again before its first checkpoint would
+have more to replay each time, and at last do nothing else."""
 CHECKPOINT_S = 5.0
 """Between two checkpoints of the projections: what a start after a crash replays."""
 READINGS = 2
@@ -371,8 +374,13 @@ class Relay:
     # --- in the background -------------------------------------------------------------------
 
     async def _run(self) -> None:
+        checkpointed = time.monotonic()
         for _ in self.projections.replay():
             await asyncio.sleep(0)
+            if time.monotonic() - checkpointed >= REPLAY_CHECKPOINT_S:
+                for _ in self.projections.checkpoint_steps():
+                    await asyncio.sleep(0)
+                checkpointed = time.monotonic()
         self.hub.advance(self.projections.offset)
         self.attendance.restore()
         self.ready.set()
