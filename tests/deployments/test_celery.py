@@ -4,12 +4,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.programs import environment
-from support.relay_process import RelayProcess, running_relay
+from support.relay_process import RelayProcess
 from support.servers import Server, Told, server, states
 
 pytest.importorskip("celery")
@@ -60,20 +59,6 @@ assert lumina.flush(20)
 COMMAND = ("celery", "-A", "application", "worker", "--pool", "prefork", "--concurrency", "2")
 QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO")
 DONE = r"Task application\.work\[\S+ succeeded"
-
-
-@pytest.fixture
-def relay(tmp_path: Path) -> Iterator[RelayProcess]:
-    with running_relay(tmp_path / "data") as running:
-        yield running
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return a folder with the application."""
-    (tmp_path / "app").mkdir()
-    (tmp_path / "app" / "application.py").write_text(APP)
-    return tmp_path / "app"
 
 
 def send(folder: Path, url: str, first: int, last: int) -> None:

@@ -1,22 +1,15 @@
 """gevent's monkey patches take threads away: one clear message, tracing off, and the program goes on."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.programs import get_json, run
-from support.relay_process import RelayProcess, running_relay
+from support.relay_process import RelayProcess
 from support.servers import ask, server
 
 pytest.importorskip("gevent")
 
 MESSAGE = "lumina-stream stays off: gevent has replaced threads"
-
-
-@pytest.fixture
-def relay(tmp_path: Path) -> Iterator[RelayProcess]:
-    with running_relay(tmp_path / "data") as running:
-        yield running
 
 
 @pytest.mark.parametrize("asked", ["lumina.init('green')", "pass"], ids=["init", "environment"])

@@ -2,11 +2,10 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.relay_process import RelayProcess, running_relay
+from support.relay_process import RelayProcess
 from support.servers import Told, ask, server, states
 
 APP = """
@@ -58,20 +57,6 @@ GUNICORN = (
 )
 LISTENING = r"Listening at: (http://\S+)"
 RUNNING = r"running on (http://\S+)"
-
-
-@pytest.fixture
-def relay(tmp_path: Path) -> Iterator[RelayProcess]:
-    with running_relay(tmp_path / "data") as running:
-        yield running
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return a folder with the application."""
-    (tmp_path / "app").mkdir()
-    (tmp_path / "app" / "application.py").write_text(APP)
-    return tmp_path / "app"
 
 
 def check(told: Told, pids: list[int], loads: int) -> None:
