@@ -64,7 +64,7 @@ class Told:
 
     def submit(self, *seqs: int, producer: str = "p") -> None:
         for seq in seqs:
-            self.committer.submit(Submission(Entry(producer, seq, 1, b"\x90", (), 0), []))
+            self.committer.submit(Submission(Entry(producer, seq, 1, b"\x90", (), 0)))
 
     def _committed(self, group: list[Submission], offsets: list[int]) -> None:
         self.committed += [s.entry.first_seq for s in group]

@@ -7,6 +7,7 @@ attribute values are tagged: `time_ns` stays a number.
 
 import base64
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -83,6 +84,16 @@ def split_array(data: bytes | msgspec.Raw) -> list[msgspec.Raw]:
 def join_array(events: list[bytes] | list[msgspec.Raw]) -> bytes:
     """Return one MessagePack array of events that are encoded already."""
     return array_header(len(events)) + b"".join(events)
+
+
+def join_arrays(arrays: Sequence[bytes]) -> bytes:
+    """Return one MessagePack array of the elements of several; raise `DecodeError` if one is none."""
+    count = sum(map(array_length, arrays))
+    return array_header(count) + b"".join([data[_header_length(data) :] for data in arrays])
+
+
+def _header_length(data: bytes) -> int:
+    return {0xDC: 3, 0xDD: 5}.get(data[0], 1)
 
 
 def array_header(count: int) -> bytes:

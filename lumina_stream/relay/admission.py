@@ -1,11 +1,12 @@
-"""Which events of a batch count: decode them once, and refuse what no tree should see.
+"""Which traces a batch speaks of, and which of its events count: no tree should see the others.
 
-A refused event keeps its seq and its place in the log, so that acknowledgement stays dense; it is
-counted, and neither applied nor handed on. The same rules read the log back, so that a replay
-agrees with what was live. Pure.
+The traces are all that the log must know before it stores a batch: they are found in the bytes, and
+nothing is decoded until the batch is stored and acknowledged. A refused event keeps its seq and its
+place in the log, so that acknowledgement stays dense; it is counted, and neither applied nor handed on.
+The same rules read the log back, so that a replay agrees with what was live. Pure.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -25,7 +26,7 @@ from lumina_stream.model.events import (
     TextStreamed,
     UnknownEvent,
 )
-from lumina_stream.model.ids import is_span_id, is_trace_id
+from lumina_stream.model.ids import TRACE_ID_LENGTH, is_span_id, is_trace_id
 from lumina_stream.model.producers import is_imported
 from lumina_stream.protocol import guards
 
@@ -34,6 +35,9 @@ RELAY_PREFIX = "relay-"
 
 _MAX_INT = (1 << 63) - 1
 _CONTAINERS = frozenset((dict, list))
+_WITH_ATTRIBUTES = frozenset((AttributesSet, EventAdded))
+_TRACE_KEY = b"\xa8trace_id\xd9" + bytes((TRACE_ID_LENGTH,))
+"""What stands before a trace id in an event: its key, and the header of a string of that length."""
 
 
 class Admitted(msgspec.Struct, frozen=True, gc=False):
@@ -60,42 +64,94 @@ def check_seq(last_seq: int) -> None:
         raise RemoteProtocolError(f"seq {last_seq} does not fit in 63 bits")
 
 
+def traces_in(data: bytes, count: int) -> tuple[str, ...]:
+    """Return the distinct trace ids that a MessagePack array of `count` events may be of.
+
+    Found where msgspec writes them; where that is less often than there are events, all are decoded.
+    Raises `DecodeError` if `data` is no array.
+    """
+    _, *parts = data.split(_TRACE_KEY)
+    if len(parts) < count:
+        return _admit(data, RELAY_PREFIX).trace_ids
+    found = dict.fromkeys([part[:TRACE_ID_LENGTH] for part in parts])
+    return tuple(filter(is_trace_id, map(_text, found)))
+
+
 def admit(data: bytes, producer_id: str) -> Admitted:
     """Decode a MessagePack array of events and refuse those that break a rule.
 
-    Refused are events that cannot be read, whose ids are no W3C ids, that nest too deep, or in
-    which a producer speaks of another one. Raises `DecodeError` if `data` is no array.
+    Refused are events that cannot be read, whose ids are no W3C ids, that nest too deep, in which a
+    producer speaks of another one, or whose trace `traces_in` did not find. Raises `DecodeError` if
+    `data` is no array.
     """
+    admitted = _admit(data, producer_id)
+    hidden = [t for t in admitted.trace_ids if _TRACE_KEY + t.encode() not in data]
+    if not hidden or data.count(_TRACE_KEY) < len(admitted.events):
+        return admitted
+    events = [None if getattr(e, "trace_id", None) in hidden else e for e in admitted.events]
+    refused = admitted.refused + events.count(None) - admitted.events.count(None)
+    return Admitted(events, tuple(t for t in admitted.trace_ids if t not in hidden), refused)
+
+
+def _admit(data: bytes, producer_id: str) -> Admitted:
     events = codec.decode_array(data)
+    trace_ids = _all_sound(events)
+    if trace_ids is not None:
+        return Admitted(events, trace_ids, 0)
     traces: dict[str, None] = {}
-    spans: set[str] = set()  # ids repeat within a batch: each is looked at once
     refused = 0
     for index, event in enumerate(events):
-        holds = _HOLDS.get(type(event))
-        if holds is None:
-            sound = event is not None and _is_sound_other(event, producer_id, traces)
-        else:
-            # On the way of every event, hence in line.
-            span_event = cast("SpanEvent", event)
-            trace_id, span_id = span_event.trace_id, span_event.span_id
-            sound = (
-                (trace_id in traces or is_trace_id(trace_id))
-                and (span_id in spans or is_span_id(span_id))
-                and (holds is _nothing or _is_shallow(holds(event)))
-                and (type(event) is not SpanStarted or _has_sound_edges(event, spans))
-            )
-            if sound:
-                traces[trace_id] = None
-                spans.add(span_id)
-        if not sound:
+        if event is None or not _is_sound(event, producer_id, traces):
             events[index] = None
             refused += 1
     return Admitted(events, tuple(traces), refused)
 
 
-def _has_sound_edges(event: SpanStarted, spans: set[str]) -> bool:
-    parent_id = event.parent_id
-    if parent_id is not None and parent_id not in spans and not is_span_id(parent_id):
+def _all_sound(events: Sequence[Event | None]) -> tuple[str, ...] | None:
+    """Return the distinct trace ids of events of spans that are all sound at first sight, else None."""
+    traces: dict[str, None] = {}
+    spans: set[str] = set()  # ids repeat within a batch: each is looked at once
+    event: Any
+    for event in events:
+        kind = event.__class__
+        if kind is AttributeSet:
+            if type(event.value) in _CONTAINERS:
+                return None
+        elif kind is SpanStarted:
+            if event.links or not _CONTAINERS.isdisjoint(map(type, event.attributes.values())):
+                return None
+            if event.parent_id is not None:
+                spans.add(event.parent_id)
+        elif kind in _WITH_ATTRIBUTES:
+            if not _CONTAINERS.isdisjoint(map(type, event.attributes.values())):
+                return None
+        elif kind not in _HOLDS:
+            return None
+        traces[event.trace_id] = None
+        spans.add(event.span_id)
+    if all(map(is_trace_id, traces)) and all(map(is_span_id, spans)):
+        return tuple(traces)
+    return None
+
+
+def _is_sound(event: Event, producer_id: str, traces: dict[str, None]) -> bool:
+    holds = _HOLDS.get(type(event))
+    if holds is None:
+        return _is_sound_other(event, producer_id, traces)
+    span_event = cast("SpanEvent", event)
+    sound = (
+        is_trace_id(span_event.trace_id)
+        and is_span_id(span_event.span_id)
+        and _is_shallow(holds(event))
+        and (not isinstance(event, SpanStarted) or _has_sound_edges(event))
+    )
+    if sound:
+        traces[span_event.trace_id] = None
+    return sound
+
+
+def _has_sound_edges(event: SpanStarted) -> bool:
+    if event.parent_id is not None and not is_span_id(event.parent_id):
         return False
     return not event.links or all(_is_shallow(k.attributes.values()) for k in event.links)
 
@@ -137,6 +193,10 @@ def _is_shallow(values: Iterable[Any]) -> bool:
 
 def _is_loss_key(key: str) -> bool:
     return key == "other" or is_trace_id(key)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("latin-1")
 
 
 def _nothing(event: Any) -> Iterable[Any]:

@@ -21,6 +21,8 @@ LENGTH = 128
 """Characters of a key, and of a value that is a label rather than content."""
 SIZE = 8
 
+_SCALARS = frozenset((str, int, bool))
+
 Digests = dict[bytes, None]
 """A set that keeps its order."""
 
@@ -31,11 +33,18 @@ def add_digests(digests: Digests, nodes: Iterable[SpanNode | None]) -> None:
         if node is None or not node.values:
             continue
         for key, held in node.values.items():
-            if len(digests) >= MOST:
-                return
-            text = text_of(held.value)
-            if text is not None and len(key) <= LENGTH:
-                digests[digest_of(f"{key}={text}")] = None
+            value: Any = held.value
+            kind = value.__class__
+            if kind is float:  # rare, and 0.0 is equal to -0.0
+                digest = _digest.__wrapped__(key, kind, value)
+            elif kind in _SCALARS and not (kind is str and len(value) > LENGTH):
+                digest = _digest(key, kind, value)
+            else:
+                continue
+            if digest is not None:
+                if len(digests) >= MOST:
+                    return
+                digests[digest] = None
 
 
 def text_of(value: Any) -> str | None:
@@ -53,7 +62,14 @@ def text_of(value: Any) -> str | None:
             return None
 
 
-@lru_cache(maxsize=8_192)
+@lru_cache(maxsize=16_384)
+def _digest(key: str, kind: type, value: Any) -> bytes | None:
+    # By kind too: 1 and True are equal, and written each in its way.
+    text = text_of(value)
+    return None if text is None or len(key) > LENGTH else digest_of(f"{key}={text}")
+
+
+@lru_cache(maxsize=1_024)
 def digest_of(pair: str) -> bytes:
     """Return the digest of `key=value`."""
     return blake2b(pair.encode("utf-8", "surrogatepass"), digest_size=SIZE).digest()

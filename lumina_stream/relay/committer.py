@@ -8,6 +8,7 @@ the same producer would leave a hole. So every submission carries a generation; 
 """
 
 import asyncio
+import itertools
 import queue
 import threading
 from collections.abc import Callable
@@ -15,8 +16,9 @@ from typing import Any
 
 import msgspec
 
-from lumina_stream.model.events import Event
+from lumina_stream.relay.admission import is_relay
 from lumina_stream.relay.log import Entry, Log, LogError, LogUnavailable
+from lumina_stream.relay.runs import joined
 
 GROUP_BYTES = 8 << 20
 """Event bytes of one commit: at disk speed some 50 ms, so that acknowledgements keep flowing."""
@@ -25,14 +27,13 @@ GROUP_ENTRIES = 1_024
 
 
 class Submission(msgspec.Struct, gc=False):
-    """A frame on its way into the log, with its events as they were decoded.
+    """A frame on its way into the log.
 
     `remember` (a producer id and its record) is stored in the same transaction. `on_settled` is
     called in the event loop when it is decided: with None once it is stored, else with the reason.
     """
 
     entry: Entry
-    events: list[Event | None]
     remember: tuple[str, bytes] | None = None
     generation: int = 0
     on_settled: Callable[[Exception | None], None] | None = None
@@ -111,6 +112,7 @@ class Committer:
             if dead.generation <= self._refused_generation:
                 self._tell(self._discarded, dead)
         if alive:
+            alive = _in_runs(alive)
             try:
                 self._commit(alive)
             except _Partly as partly:
@@ -139,7 +141,7 @@ class Committer:
             if submission.remember is not None:
                 self._log.remember_producer(*submission.remember)
         try:
-            offsets = self._log.append([s.entry for s in group])
+            first, *_ = self._log.append(list(joined(s.entry for s in group)))
         except LogUnavailable:
             raise
         except LogError as error:
@@ -153,7 +155,8 @@ class Committer:
                 except LogUnavailable as unavailable:
                     raise _Partly(group[index:], unavailable) from unavailable
             return
-        self._tell(self._committed, group, offsets)
+        counts = (s.entry.count for s in group[:-1])
+        self._tell(self._committed, group, list(itertools.accumulate(counts, initial=first)))
 
     def _do(self, job: "_Job") -> None:
         try:
@@ -205,6 +208,25 @@ class Committer:
             self._outstanding[entry.producer_id] = left
         else:
             del self._outstanding[entry.producer_id]
+
+
+def _in_runs(group: list[Submission]) -> list[Submission]:
+    """Order a group by producer, so that what follows each other becomes one row of the log.
+
+    What the relay says of producers stays where it is: before or after what it is about.
+    """
+    ordered: list[Submission] = []
+    by_producer: dict[str, list[Submission]] = {}
+    for submission in group:
+        producer_id = submission.entry.producer_id
+        if is_relay(producer_id):
+            ordered += itertools.chain.from_iterable(by_producer.values())
+            by_producer.clear()
+            ordered.append(submission)
+        else:
+            by_producer.setdefault(producer_id, []).append(submission)
+    ordered += itertools.chain.from_iterable(by_producer.values())
+    return ordered
 
 
 def _say(submission: Submission, error: Exception | None) -> None:

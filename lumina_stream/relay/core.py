@@ -31,6 +31,7 @@ from lumina_stream.relay.log import Entry, Log, LogError, Removed
 from lumina_stream.relay.prices import PriceBook
 from lumina_stream.relay.projections import Projections
 from lumina_stream.relay.publication import Publication
+from lumina_stream.relay.read_back import admitted_of
 from lumina_stream.relay.room import MOST_DESCRIPTORS, Room
 from lumina_stream.relay.unstored import Unstored
 from lumina_stream.relay.visited import Reading
@@ -41,6 +42,8 @@ PENDING_BYTES = 64 << 20
 they still hold is safe with them."""
 SLICE_S = 0.005
 """Longest time in which the loop applies and publishes before it looks at its sockets again."""
+BUSY_SLICE_S = 0.001
+"""The same while events wait for the log: what is acknowledged is safe, and may be shown a little later."""
 REFUSED_PAUSE_S = 1.0
 """How long producers wait after the log refused: a full disk does not become empty faster."""
 CAUGHT_UP_S = 1.0
@@ -168,6 +171,13 @@ class Relay:
         """Return how many stored events are not applied yet."""
         return self.store.next_offset - 1 - self.projections.offset
 
+    @property
+    def lag_s(self) -> float:
+        """Return how long ago the oldest of these arrived, 0 if there are none."""
+        if not self._unapplied:
+            return 0.0
+        return max(0.0, (self.clock.now() - self._unapplied[0][1].entry.time_ns) / 1e9)
+
     async def caught_up(self) -> None:
         """Wait until what is stored by now is applied: who was told that it is stored finds it."""
         try:
@@ -261,23 +271,21 @@ class Relay:
     ) -> None:
         """Put new events on their way into the log; `on_settled` as in `Submission`."""
         admission.check_seq(accepted.first_seq + accepted.count)
-        admitted = admission.admit(accepted.events, accepted.producer_id)
-        events, admitted = self.deleting.without_deleted(accepted.events, admitted)
+        events, trace_ids = self.deleting.without_deleted(accepted)
         counters = self.counters
         counters.events += accepted.count
         counters.frames += 1
         counters.bytes += len(events)
-        counters.refused_events += admitted.refused
         self.attendance.noted(accepted.producer_id, accepted.first_seq + accepted.count - 1)
         entry = Entry(
             accepted.producer_id,
             accepted.first_seq,
             accepted.count,
             events,
-            admitted.trace_ids,
+            trace_ids,
             self.clock.now(),
         )
-        self.committer.submit(Submission(entry, admitted.events, on_settled=on_settled))
+        self.committer.submit(Submission(entry, on_settled=on_settled))
         self._measure()
 
     # --- the log's answers -------------------------------------------------------------------
@@ -336,11 +344,13 @@ class Relay:
         offset, submission = self._unapplied.popleft()
         entry = submission.entry
         self._unapplied_bytes -= len(entry.events)
+        admitted = admitted_of(entry)
+        self.counters.refused_events += admitted.refused
         applied = self.projections.apply(
             offset,
             entry.producer_id,
             entry.first_seq,
-            submission.events,
+            admitted.events,
             size=len(entry.events),
         )
         self.hub.publish(
@@ -349,8 +359,8 @@ class Relay:
                 entry.producer_id,
                 entry.first_seq,
                 entry.events,
-                submission.events,
-                entry.trace_ids,
+                admitted.events,
+                admitted.trace_ids,
                 applied.touched,
                 applied.new,
             )
@@ -360,16 +370,20 @@ class Relay:
         while True:
             await self._work.wait()
             self._work.clear()
-            until = time.monotonic() + SLICE_S
+            until = time.monotonic() + self._slice_s
             while self._unapplied:
                 self._apply_one()
                 if time.monotonic() > until:
                     self._tell_caught_up()
                     self._measure()
                     await asyncio.sleep(0)
-                    until = time.monotonic() + SLICE_S
+                    until = time.monotonic() + self._slice_s
             self._tell_caught_up()
             self._measure()
+
+    @property
+    def _slice_s(self) -> float:
+        return BUSY_SLICE_S if self.committer.pending_bytes else SLICE_S
 
     # --- in the background -------------------------------------------------------------------
 

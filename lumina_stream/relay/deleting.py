@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lumina_stream.protocol import frames
-from lumina_stream.relay.admission import Admitted
+from lumina_stream.protocol.intake import Accepted
+from lumina_stream.relay.admission import admit, traces_in
 from lumina_stream.relay.erasing import erase, erased_in
 from lumina_stream.relay.log import Deletion, Log, LogError
 
@@ -30,14 +31,16 @@ class Deleting:
         """Tell whether a trace was deleted."""
         return trace_id in self._traces
 
-    def without_deleted(self, data: bytes, admitted: Admitted) -> tuple[bytes, Admitted]:
-        """Return a batch's events without those of deleted traces, in the same number."""
-        gone = self._traces.intersection(admitted.trace_ids) if self._traces else None
+    def without_deleted(self, accepted: Accepted) -> tuple[bytes, tuple[str, ...]]:
+        """Return a batch's events without those of deleted traces, in the same number, and its traces."""
+        data = accepted.events
+        trace_ids = traces_in(data, accepted.count)
+        gone = self._traces.intersection(trace_ids) if self._traces else None
         if not gone:
-            return data, admitted
-        left = erase(data, admitted, gone)
-        self._relay.counters.deleted_events += erased_in(left[0])
-        return left
+            return data, trace_ids
+        data, left = erase(data, admit(data, accepted.producer_id), gone)
+        self._relay.counters.deleted_events += erased_in(data)
+        return data, left.trace_ids
 
     async def delete(self, trace_id: str) -> Deletion | None:
         """Delete a trace; None if it is not known. Raises `LogError` if the log cannot store that now."""

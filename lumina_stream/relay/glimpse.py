@@ -6,6 +6,7 @@ Both are drawn each time a trace changed, so the work is bounded whatever its si
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Any, cast
 
 import msgspec
@@ -60,28 +61,38 @@ def bars(tree: TraceTree, start_ns: int, end_ns: int) -> tuple[Bar, ...]:
     if len(nodes) <= FEW:
         each = LOOKED_AT // len(nodes)
         nodes += [below for node in nodes for below in _some(node.children or [], each)]
-    found = [
-        (max(0, _end(node, end_ns) - node.start[0]), node.start[0], node)
-        for node in nodes
-        if node.start is not None
-    ]
-    found.sort(key=lambda item: (-item[0], item[1], item[2].span_id))
-    longest = sorted(found[:BARS], key=lambda item: (item[1], -item[0], item[2].span_id))
+    found: list[tuple[int, int, str, SpanNode]] = []
+    for node in nodes:
+        if node.start is not None:
+            start = node.start[0]
+            end = node.end[0] if node.end is not None else _end(node, end_ns)
+            found.append((start - end if end > start else 0, start, node.span_id, node))
+    if len(found) > BARS:
+        found.sort(key=_longest)
+        del found[BARS:]
+    found.sort(key=_earliest)
     whole = end_ns - start_ns
-    return tuple(_bar(node, start - start_ns, took, whole) for took, start, node in longest)
+    return tuple([_bar(node, start - start_ns, -minus, whole) for minus, start, _, node in found])
+
+
+_longest = itemgetter(0, 1, 2)
+_earliest = itemgetter(1, 0, 2)
 
 
 def _end(node: SpanNode, now_ns: int) -> int:
-    if node.end is not None:
-        return node.end[0]
     return now_ns if node.is_open else node.last_seen_ns
 
 
 def _bar(node: SpanNode, start: int, took: int, whole: int) -> Bar:
-    left = min(1_000, max(0, start * 1_000 // whole))
+    left = start * 1_000 // whole
+    left = 0 if left < 0 else left if left < 1_000 else 1_000
+    kind, state = node.kind, node.state
+    if kind is not None and len(kind) > KIND_LENGTH:
+        kind = None
+    if state == "running":
+        return (left, -1, kind, state)
     right = min(1_000, max(0, -(-(start + took) * 1_000 // whole)))
-    kind = node.kind if node.kind is None or len(node.kind) <= KIND_LENGTH else None
-    return (left, -1 if node.is_open else max(0, right - left), kind, node.state)
+    return (left, right - left if right > left else 0, kind, state)
 
 
 def _some(nodes: list[SpanNode], most: int) -> list[SpanNode]:

@@ -46,6 +46,12 @@ def metrics_text(relay: "Relay") -> str:
         ("pending_bytes", "gauge", "Bytes on the way to disk.", relay.committer.pending_bytes),
         ("projection_lag_events", "gauge", "Stored, not yet shown.", relay.lag),
         (
+            "projection_lag_seconds",
+            "gauge",
+            "How long ago the oldest of these arrived.",
+            relay.lag_s,
+        ),
+        (
             "unstored_events_total",
             "counter",
             "Shown, not stored at the time.",

@@ -15,8 +15,8 @@ from lumina_stream.model.events import Event, SpanEvent
 from lumina_stream.model.producers import Producer, Producers, Stamp
 from lumina_stream.model.record import SpanRecord, record_of
 from lumina_stream.model.tree import TraceTree
-from lumina_stream.relay.admission import admit
-from lumina_stream.relay.log import Log, Row
+from lumina_stream.relay.admission import Admitted, admit
+from lumina_stream.relay.log import Entry, Log, Row
 from lumina_stream.relay.projection_store import Loss
 
 EVENT_COST = 250
@@ -61,12 +61,17 @@ def encode_carried(offset: int, producers: Producers, trees: Iterable[TraceTree]
     return codec.encode(Carried(offset, producers.all(), traces))  # pyright: ignore[reportArgumentType]
 
 
-def events_of(row: Row) -> Sequence[Event | None]:
+def admitted_of(row: Row | Entry) -> Admitted:
     """Return the events of a row, None for each refused one."""
     try:
-        return admit(row.events, row.producer_id).events
+        return admit(row.events, row.producer_id)
     except DecodeError:
-        return [None] * row.count
+        return Admitted([None] * row.count, (), row.count)
+
+
+def events_of(row: Row) -> Sequence[Event | None]:
+    """Return the events of a row, None for each refused one."""
+    return admitted_of(row).events
 
 
 def read_back(tree: TraceTree, log: Log, upto: int, recall: Callable[[str], None]) -> Iterator[int]:

@@ -9,11 +9,13 @@ never written again. Every row carries a checksum. How rows are read, and damage
 # pyright: reportUnknownMemberType=false
 
 import contextlib
+import itertools
 import os
 import struct
 import zlib
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import apsw
@@ -62,6 +64,10 @@ CREATE TABLE IF NOT EXISTS deleted(trace_id BLOB PRIMARY KEY, offset INTEGER NOT
   time_ns INTEGER NOT NULL, erased INTEGER NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
 """
 """Made with the first deletion: a file without it is no older layout, and an older reader loses nothing."""
+
+ROWS_AT_ONCE = (128, 16, 1)
+"""Rows of one statement. SQLite gives the interpreter lock away in each, and a busy event loop gives it
+back late: a row a statement would make a commit wait as often as it has rows."""
 
 _TABLES = ("frames", "trace_frames", "producers", "producer_data", "epochs", "carried")
 _HEADER = struct.Struct("<6q")
@@ -175,8 +181,8 @@ def write_batch(connection: apsw.Connection, batch: Batch, *, schema: str | None
             connection.pragma("application_id", APPLICATION_ID)
             connection.pragma("user_version", LAYOUT_VERSION)
             connection.execute(schema)
-        connection.executemany("INSERT INTO frames VALUES(?,?,?,?,?,?,?,?)", batch.frames)
-        connection.executemany("INSERT INTO trace_frames VALUES(?,?)", batch.traces)
+        _insert(connection, "frames", batch.frames)
+        _insert(connection, "trace_frames", batch.traces)
         connection.executemany(
             "INSERT OR REPLACE INTO producers VALUES(?,?,?,?)",
             [
@@ -218,6 +224,19 @@ def write_batch(connection: apsw.Connection, batch: Batch, *, schema: str | None
         with contextlib.suppress(apsw.Error):
             _roll_back(connection)
         raise
+
+
+def _insert(connection: apsw.Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows, many a statement."""
+    at = 0
+    for size in ROWS_AT_ONCE:
+        while len(rows) - at >= size:
+            some = rows[at : at + size]
+            marks = ",".join(["(" + ",".join("?" * len(some[0])) + ")"] * size)
+            connection.execute(
+                f"INSERT INTO {table} VALUES {marks}", tuple(itertools.chain.from_iterable(some))
+            )
+            at += size
 
 
 def pack_frame(entry: Entry, offset: int, number: int) -> Frame:

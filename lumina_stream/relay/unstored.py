@@ -12,6 +12,7 @@ from lumina_stream.model.errors import DecodeError
 from lumina_stream.relay.committer import Submission
 from lumina_stream.relay.hub import Hub
 from lumina_stream.relay.publication import Publication
+from lumina_stream.relay.read_back import admitted_of
 
 
 class Unstored:
@@ -26,7 +27,7 @@ class Unstored:
     def show(self, refused: Iterable[Submission]) -> None:
         """Hand on what of these was not handed on before."""
         for submission in refused:
-            entry, events = submission.entry, submission.events
+            entry = submission.entry
             known = self._shown.get(entry.producer_id, 0)
             past = max(0, known - entry.first_seq + 1)
             if past >= entry.count:
@@ -38,11 +39,19 @@ class Unstored:
                     raw = codec.join_array(codec.split_array(raw)[past:])
                 except DecodeError:
                     continue
-            new = events[past:]
+            admitted = admitted_of(entry)
+            new = admitted.events[past:]
             self.events += len(new)
             self._hub.show_unstored(
                 Publication(
-                    0, entry.producer_id, entry.first_seq + past, raw, new, entry.trace_ids, (), ()
+                    0,
+                    entry.producer_id,
+                    entry.first_seq + past,
+                    raw,
+                    new,
+                    admitted.trace_ids,
+                    (),
+                    (),
                 )
             )
 

@@ -32,7 +32,7 @@ class Witness:
         raw = codec.join_array([codec.encode(event) for event in events])
         entry = Entry(self.producer_id, self._seq + 1, len(events), raw, (), time_ns)
         self._seq += len(events)
-        submission = Submission(entry, list(events), remember)
+        submission = Submission(entry, remember)
         self._held.append(submission)
         if not self._refused:
             self._submit(submission)
