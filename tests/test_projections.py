@@ -311,6 +311,22 @@ def test_restart_replays_only_the_rest(relay: Relay) -> None:
     check(relay)
 
 
+def test_an_end_in_a_hurry_leaves_the_last_checkpoint(relay: Relay) -> None:
+    """A checkpoint for which there is no time is not half there: the rest is replayed."""
+    relay.send(*whole(1))
+    relay.projections.checkpoint()
+    for number in range(2, 400):
+        relay.send(*whole(number))
+    relay.projections.close(0.0)
+    relay.projections = relay.opened()
+    assert relay.replayed[-1] == relay.projections.offset
+    check(relay)
+    relay.projections.close(60.0)
+    relay.projections = relay.opened()
+    assert relay.replayed == []
+    check(relay)
+
+
 def test_summaries_written_for_a_query_do_not_survive_a_crash_alone(relay: Relay) -> None:
     """Between two checkpoints the file says nothing that the log might not."""
     relay.send(*whole(1))

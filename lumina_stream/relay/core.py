@@ -52,6 +52,8 @@ follow it is answered as of then."""
 REPLAY_CHECKPOINT_S = 0.2
 """Between two checkpoints during a replay: a relay that is killed again and again before its first checkpoint would
 have more to replay each time, and at last do nothing else."""
+CLOSE_S = 2.0
+"""Longest time in which a relay that ends catches up and checkpoints: who stops it waits, and kills it at last."""
 CHECKPOINT_S = 5.0
 """Between two checkpoints of the projections: what a start after a crash replays."""
 READINGS = 2
@@ -154,9 +156,11 @@ class Relay:
         self.attendance.liveness.close()
         await self.committer.run(lambda _: None)  # what is queued is committed and told
         await asyncio.sleep(0)
-        while self._unapplied:
+        # Whatever is left of either is the next start's, which has all of it in the log.
+        until = time.monotonic() + CLOSE_S
+        while self._unapplied and time.monotonic() < until:
             self._apply_one()
-        self.projections.close()
+        self.projections.close(max(0.0, until - time.monotonic()))
         await self.committer.close()
 
     @property

@@ -9,6 +9,7 @@ a viewer or a late event wants it. One thread uses it; nothing here waits longer
 from __future__ import annotations
 
 import heapq
+import math
 import time
 from collections.abc import (
     Callable,
@@ -418,9 +419,15 @@ class Projections:
         trees = [held.tree for held in self._memory.open.values()]
         return encode_carried(self.offset, self.forest.producers, trees)
 
-    def close(self) -> None:
-        """Checkpoint, and let go of the file."""
-        self.checkpoint()
+    def close(self, within_s: float = math.inf) -> None:
+        """Checkpoint, and let go of the file.
+
+        A checkpoint that takes longer than `within_s` is left: a start then replays since the last one.
+        """
+        until = time.monotonic() + within_s
+        for _ in self.checkpoint_steps():
+            if time.monotonic() > until:
+                break
         self._store.close(clean=self._backlog.error is None)
 
     def _seconds(self) -> float:
