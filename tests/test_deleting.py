@@ -460,8 +460,8 @@ def status(relay: RelayProcess, trace_id: str) -> int:
 def test_viewers_see_it_go_and_nothing_brings_it_back(process: RelayProcess) -> None:
     """Live views are told; late events, events sent again and new spans are acknowledged and not kept."""
     # breaks: lumina_stream/relay/core.py
-    # -   events, admitted = self.deleting.without_deleted(accepted.events, admitted)
-    # +   events = accepted.events
+    # -   events, trace_ids = self.deleting.without_deleted(accepted)
+    # +   events, trace_ids = accepted.events, admission.traces_in(accepted.events, accepted.count)
     # breaks: lumina_stream/relay/channel.py
     # -   self._stale = True  # drawn anew, without them
     # +   pass
