@@ -4,12 +4,15 @@ Pure. Made once a batch, for all channels.
 """
 
 from collections.abc import Collection, Sequence
+from functools import cached_property
 
 import msgspec
 
 from lumina_stream.model import codec
-from lumina_stream.model.events import Event, UnknownEvent
+from lumina_stream.model.events import Event, ProducerEvent
 from lumina_stream.protocol import frames
+
+_OF_PRODUCERS = frozenset(ProducerEvent.__args__)
 
 
 class Publication(msgspec.Struct, frozen=True, gc=False):
@@ -35,22 +38,34 @@ class Facts:
 
     def __init__(self, publication: Publication, service: str) -> None:
         self.service = service
-        self._by_trace: dict[str, list[int]] = {}
-        self._producer: list[int] = []
+        self._publication = publication
         events = publication.events
-        offset, seq = publication.offset, publication.first_seq
-        raws = codec.split_array(publication.raw)
-        self._facts = [frames.WireFact(offset + i, seq + i, raw) for i, raw in enumerate(raws)]
-        self.all: list[int] = []
-        for index, event in enumerate(events):
-            if event is None:
-                continue
-            self.all.append(index)
-            trace_id = getattr(event, "trace_id", None)
+        refused = events.count(None)
+        self.all: Sequence[int] = (
+            range(len(events))
+            if not refused
+            else [index for index, event in enumerate(events) if event is not None]
+        )
+
+    @cached_property
+    def _facts(self) -> list[frames.WireFact]:
+        offset, seq = self._publication.offset, self._publication.first_seq
+        raws = codec.split_array(self._publication.raw)
+        return [frames.WireFact(offset + i, seq + i, raw) for i, raw in enumerate(raws)]
+
+    @cached_property
+    def _by_trace(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for index in self.all:
+            trace_id = getattr(self._publication.events[index], "trace_id", None)
             if trace_id is not None:
-                self._by_trace.setdefault(trace_id, []).append(index)
-            elif not isinstance(event, UnknownEvent):
-                self._producer.append(index)
+                found.setdefault(trace_id, []).append(index)
+        return found
+
+    @cached_property
+    def _producer(self) -> list[int]:
+        events = self._publication.events
+        return [index for index in self.all if type(events[index]) in _OF_PRODUCERS]
 
     @property
     def of_producers(self) -> bool:
@@ -64,13 +79,13 @@ class Facts:
             found.sort()
         return found
 
-    def with_producers(self, chosen: list[int]) -> list[int]:
+    def with_producers(self, chosen: Sequence[int]) -> Sequence[int]:
         """Return the places with those of the producer events among them."""
-        if not self._producer or chosen is self.all:
+        if chosen is self.all or not self._producer:
             return chosen
         return sorted({*chosen, *self._producer})
 
-    def frame(self, publication: Publication, chosen: list[int]) -> frames.FactBatch:
+    def frame(self, publication: Publication, chosen: Sequence[int]) -> frames.FactBatch:
         """Return the frame of the facts in some places."""
         facts = self._facts
         return frames.FactBatch(

@@ -13,6 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 
 from lumina_stream.model import limits
 
@@ -23,6 +24,10 @@ CLOSE_S = 2.0
 """How long a closing handshake may take."""
 
 _KEY = "lumina_socket"
+
+
+class Gone(Exception):
+    """The peer's connection ended."""
 
 
 class RelayLoop(asyncio.SelectorEventLoop):
@@ -71,14 +76,26 @@ class RelayProtocol(WebSocketsSansIOProtocol):
         # Closing flushes first: a peer that reads nothing would keep it open for ever.
         self.loop.call_later(CLOSE_S, self.transport.abort)
 
+    def send_now(self, data: bytes | str) -> None:
+        """Write a message to a peer that takes them: what `send` does, without what stands before it.
+
+        Raises `Gone` once either side has closed.
+        """
+        if self.disconnected or self.close_sent:
+            raise Gone
+        try:
+            if isinstance(data, bytes):
+                self.conn.send_binary(data)
+            else:
+                self.conn.send_text(data.encode())
+        except InvalidState as error:
+            raise Gone from error
+        self.transport.write(b"".join(self.conn.data_to_send()))
+
     def keepalive_timeout(self) -> None:
         """Drop a peer that does not answer: there is nobody to say goodbye to."""
         super().keepalive_timeout()
         self.transport.abort()
-
-
-class Gone(Exception):
-    """The peer's connection ended."""
 
 
 class Peer(Protocol):
@@ -132,14 +149,14 @@ class Socket:
 
     async def send(self, data: bytes | str) -> None:
         """Send a message; raise `Gone` at the end, or if the peer takes nothing for too long."""
-        message = {"type": "websocket.send", "bytes" if isinstance(data, bytes) else "text": data}
         protocol = self._protocol
+        if protocol is not None and protocol.writable.is_set():
+            protocol.send_now(data)  # on the way of every frame to every viewer
+            return
+        message = {"type": "websocket.send", "bytes" if isinstance(data, bytes) else "text": data}
         try:
-            if protocol is not None and protocol.writable.is_set():
+            async with asyncio.timeout(limits.HALF_OPEN_S):
                 await self._websocket.send(message)
-            else:
-                async with asyncio.timeout(limits.HALF_OPEN_S):
-                    await self._websocket.send(message)
         except TimeoutError as error:
             self.abort()
             raise Gone from error
