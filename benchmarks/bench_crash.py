@@ -1,7 +1,7 @@
 """How long after a SIGKILL does a viewer see the program's open spans as `interrupted`?
 
 A relay and a traced program in processes of their own; this process tails the relay, kills the
-program while two spans are open, and waits for its tree to change. 20 programs.
+program while two spans are open, and waits for its tree to change. 20 programs, or as many as its argument says.
 """
 
 import statistics
@@ -25,7 +25,7 @@ with lumina.trace("outer"), lumina.trace("inner"):
     print("ready", flush=True)
     time.sleep(600)
 """
-ROUNDS = 20
+ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 20
 
 
 async def measure(url: str) -> list[float]:
