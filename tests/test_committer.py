@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.relay_process import ended, new_hello, new_span, new_trace, started
+from support.sockets import FakeSocket, until
 
 from lumina_stream.model import codec
 from lumina_stream.model.events import Event, Fact
@@ -20,7 +21,6 @@ from lumina_stream.relay import core
 from lumina_stream.relay.channel import Behind
 from lumina_stream.relay.committer import Committer, Submission
 from lumina_stream.relay.log import Entry, LogError, LogFull
-from lumina_stream.relay.sockets import Gone
 from lumina_stream.relay.sqlite_log import SqliteLog
 from lumina_stream.relay.streaming import ProducerConnection
 
@@ -140,29 +140,6 @@ def test_an_odd_entry_does_not_take_its_neighbours_with_it() -> None:
 # --- the whole relay, without sockets ------------------------------------------------------------
 
 
-class FakeSocket:
-    """A socket in memory, of which the test holds the other end."""
-
-    def __init__(self) -> None:
-        self.to_relay: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self.to_peer: asyncio.Queue[bytes | str] = asyncio.Queue()
-
-    async def receive(self) -> bytes:
-        data = await self.to_relay.get()
-        if data is None:
-            raise Gone
-        return data
-
-    async def send(self, data: bytes | str) -> None:
-        self.to_peer.put_nowait(data)
-
-    async def close(self, code: int, reason: str = "") -> None:
-        self.to_relay.put_nowait(None)
-
-    def abort(self) -> None:
-        self.to_relay.put_nowait(None)
-
-
 class Store(SqliteLog):
     """A log that can be told that its disk is full."""
 
@@ -172,12 +149,6 @@ class Store(SqliteLog):
         if self.full:
             raise LogFull("no space left on device")
         return super().append(entries)
-
-
-async def until(done: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not done():
-            await asyncio.sleep(0.001)
 
 
 @pytest.mark.parametrize("rounds", [3])

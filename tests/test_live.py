@@ -1,6 +1,6 @@
 """What a live consumer holds."""
 
-from lumina_stream.model.events import Event, Fact, SpanEnded, SpanStarted
+from lumina_stream.model.events import Event, Fact, ProducerStarted, SpanEnded, SpanStarted
 from lumina_stream.model.live import LiveTraces
 
 A, B = "a" * 16, "b" * 16
@@ -41,6 +41,18 @@ def test_the_oldest_finished_traces_are_forgotten_and_running_ones_kept() -> Non
     assert list(live.traces) == ids
     live.apply([fact(14, SpanEnded(ids[1], B, 11))])
     assert list(live.traces) == [ids[1], ids[2], ids[3]]
+
+
+def test_facts_say_who_their_producer_is_until_it_does() -> None:
+    """A view that missed the producer's start knows its service all the same."""
+    live = LiveTraces()
+    (one,) = traces(1)
+    live.apply([fact(1, SpanStarted(one, A, 1, "n"))])
+    assert live.traces[one].services == ["api"]
+    live.apply([Fact(2, "relay", 1, "", ProducerStarted(0, "p", "shop"))])
+    assert live.traces[one].services == ["shop"]
+    live.apply([fact(3, SpanEnded(one, A, 3))])
+    assert live.traces[one].services == ["shop"]
 
 
 def test_clearing_drops_everything() -> None:

@@ -48,6 +48,7 @@ class LiveTraces:
         touched: dict[str, dict[str, None]] = {}
         for fact in facts:
             taken.append(fact)
+            self.forest.producers.heard_from(fact.producer_id, fact.service)
             for change in self.forest.apply(fact.event, fact.producer_id, fact.seq):
                 touched.setdefault(change.trace_id, {}).update(dict.fromkeys(change.span_ids))
         self.note(touched)

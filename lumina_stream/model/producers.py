@@ -81,6 +81,14 @@ class Producers:
         producer = self._known.get(producer_id)
         return "" if producer is None else producer.service
 
+    def heard_from(self, producer_id: str, service: str) -> None:
+        """Take in what a producer calls itself, from facts that name it; what it said itself stays.
+
+        A view of one trace does not hear of a producer's start that came before its first fact there.
+        """
+        if service and not self.service(producer_id):
+            self._producer(producer_id).service = service
+
     def all(self) -> list[Producer]:
         """Return every producer, in no particular order."""
         return list(self._known.values())

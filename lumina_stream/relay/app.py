@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 BODY_BYTES = 1 << 20
 """Largest body of a request that is read at all; only OTLP's routes have their own."""
 
+_OTLP = ("/v1/traces", "/v1/metrics", "/v1/logs")
 _WRITES = ("/v1/stream", "/v1/metrics", "/v1/logs")
 _PAGE = ("/", SESSION_ROUTE)
 _OPEN = ("/healthz",)
@@ -134,7 +135,7 @@ class Guard:
         denied = self._access.decide(asked)
         if denied is not None:
             return denied
-        if not self._relay.ready.is_set():
+        if not self._relay.ready.is_set() and not _brings_events(scope, path):
             return Denied(503, "the relay is starting: it reads its log; try again in a moment")
         if scope["type"] == "websocket":
             offered: list[str] = scope.get("subprotocols") or []
@@ -149,6 +150,11 @@ def _role(scope: Scope, path: str) -> Role:
     if path in _WRITES or (scope["type"] == "http" and scope["method"] not in ("GET", "HEAD")):
         return "write"
     return "read"
+
+
+def _brings_events(scope: Scope, path: str) -> bool:
+    """Tell whether a request is for the log alone, which takes events before they can be shown."""
+    return path == "/v1/stream" or (path in _OTLP and scope.get("method") == "POST")
 
 
 def _asked(scope: Scope, role: Role, sessions: BrowserSessions) -> Asked:

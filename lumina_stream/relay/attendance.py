@@ -4,6 +4,7 @@ Decided by the machines of `protocol`; here what they decide is carried out, and
 """
 
 import contextlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -57,6 +58,9 @@ class Attendance:
         self._fates: dict[str, str] = {}
         self._heard: dict[str, _Heard] = {}
         self._said_ns = 0
+        self._early: set[str] = set()
+        self._waiting: list[Callable[[], None]] | None = []
+        """What is to be said of known producers once it is read what was said before; None from then on."""
 
     def met(self, connection: ProducerConnection, hello: frames.Hello) -> None:
         """Take in a producer's hello that the intake accepted."""
@@ -65,6 +69,8 @@ class Attendance:
         if older is not None and older is not connection:
             older.close(4002, "superseded")
         self._connections[producer_id] = connection
+        if self._waiting is not None:
+            self._early.add(producer_id)
         now = self._relay.clock.now()
         heard = self._heard_of(producer_id)
         if spools.is_left(hello):
@@ -124,7 +130,9 @@ class Attendance:
             producer=missing.producer_id,
             count=missing.count,
         )
-        self._say(EventsLost(now, "log_rollback", missing.count, subject_id=missing.producer_id))
+        lost = EventsLost(now, "log_rollback", missing.count, subject_id=missing.producer_id)
+        if not self._waits(lambda: self._say(lost)):
+            self._say(lost)
 
     def ending(self, connection: ProducerConnection, ended: Ended) -> None:
         """Take in a `bye`: the producer has ended once its last event is stored."""
@@ -145,6 +153,8 @@ class Attendance:
                 self.liveness.disconnected(hello.producer_id)
 
     def _end(self, producer_id: str) -> None:
+        if producer_id not in self._ending or self._waits(lambda: self._end(producer_id)):
+            return
         connection, ended = self._ending[producer_id]
         if self.intake.last_seq(producer_id) < ended.last_seq:
             return
@@ -163,7 +173,7 @@ class Attendance:
         self._lost(producer_id)
 
     def _lost(self, producer_id: str) -> None:
-        if self._fate(producer_id) != "alive":
+        if self._waits(lambda: self._lost(producer_id)) or self._fate(producer_id) != "alive":
             return
         self._fates[producer_id] = "lost"
         self._relay.counters.producers_lost += 1
@@ -180,6 +190,8 @@ class Attendance:
         self._say(*said)
 
     def _returned(self, producer_id: str) -> None:
+        if self._waits(lambda: self._returned(producer_id)):
+            return
         if self._fate(producer_id) != "alive":
             self._fates[producer_id] = "alive"
             self._say(ProducerReturned(self._stamp_ns(producer_id), producer_id))
@@ -238,8 +250,15 @@ class Attendance:
         self._said_ns = max(self._relay.clock.now(), self._said_ns + 1, last + 1)
         return self._said_ns
 
+    def _waits(self, do: Callable[[], None]) -> bool:
+        """Put off what depends on what was said of producers before, until that is known."""
+        if self._waiting is None:
+            return False
+        self._waiting.append(do)
+        return True
+
     def restore(self) -> None:
-        """Take over the producers that were alive when the relay last ran."""
+        """Take over the producers that were alive when the relay last ran; say what waited for that."""
         producers = self._relay.projections.forest.producers
         known = {
             *self._relay.projections.open_producers(),
@@ -248,6 +267,8 @@ class Attendance:
         for producer_id in known:
             if producers.state(producer_id) != "alive" or admission.is_relay(producer_id):
                 continue
+            if producer_id in self._early:
+                continue  # it was here since
             if admission.is_reserved(producer_id):
                 self._relay.guests.heard(producer_id)
                 continue
@@ -256,6 +277,9 @@ class Attendance:
                 self.liveness.restored_unknown(producer_id)
             else:
                 self.liveness.restored(hello)
+        waiting, self._waiting = self._waiting or [], None
+        for do in waiting:
+            do()
 
     def _tell(self, peer: ProducerPeer, frame: frames.RelayToProducer) -> None:
         hello = peer.hello

@@ -49,6 +49,8 @@ REFUSED_PAUSE_S = 1.0
 CAUGHT_UP_S = 1.0
 """Longest wait of a question for what was stored before it: under a load that the projections cannot
 follow it is answered as of then."""
+REPLAY_PAUSE_S = 0.0
+"""Between two steps of a replay: whatever else waits has its turn, producers too, who need not wait for it."""
 REPLAY_CHECKPOINT_S = 0.2
 """Between two checkpoints during a replay: a relay that is killed again and again before its first checkpoint would
 have more to replay each time, and at last do nothing else."""
@@ -138,7 +140,7 @@ class Relay:
     # --- life --------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to catch up; `ready` is set when producers and consumers may come."""
+        """Begin to catch up. Producers may come at once; `ready` is set when consumers may, too."""
         self._tasks.append(asyncio.create_task(self._run()))
 
     def run_beside(self, work: Coroutine[Any, Any, None]) -> None:
@@ -158,16 +160,16 @@ class Relay:
         await asyncio.sleep(0)
         # Whatever is left of either is the next start's, which has all of it in the log.
         until = time.monotonic() + CLOSE_S
-        while self._unapplied and time.monotonic() < until:
+        while self.ready.is_set() and self._unapplied and time.monotonic() < until:
             self._apply_one()
         self.projections.close(max(0.0, until - time.monotonic()))
         await self.committer.close()
 
     @property
     def status(self) -> str:
-        """Return `starting`, `ok` or `degraded`."""
+        """Return `catching up`, `ok` or `degraded`."""
         if not self.ready.is_set():
-            return "starting"
+            return "catching up"
         return "degraded" if self.degraded else "ok"
 
     @property
@@ -348,6 +350,8 @@ class Relay:
         offset, submission = self._unapplied.popleft()
         entry = submission.entry
         self._unapplied_bytes -= len(entry.events)
+        if offset + entry.count - 1 <= self.projections.offset:
+            return  # the replay had it
         admitted = admitted_of(entry)
         self.counters.refused_events += admitted.refused
         applied = self.projections.apply(
@@ -394,7 +398,7 @@ class Relay:
     async def _run(self) -> None:
         checkpointed = time.monotonic()
         for _ in self.projections.replay():
-            await asyncio.sleep(0)
+            await asyncio.sleep(REPLAY_PAUSE_S)
             if time.monotonic() - checkpointed >= REPLAY_CHECKPOINT_S:
                 for _ in self.projections.checkpoint_steps():
                     await asyncio.sleep(0)

@@ -116,12 +116,12 @@ class Follower:
         return Applied(touched, tuple(new), self.offset)  # pyright: ignore[reportArgumentType]
 
     def replay(self) -> Iterator[int]:
-        """Apply what the log has after `offset`; yield the offset now and then, so that the caller
+        """Apply what the log has by now after `offset`; yield the offset now and then, so that the caller
 
         can go on serving. Raises `LogUnavailable` if the log cannot be read now.
         """
+        end = self._log.next_offset - 1  # what comes meanwhile is applied as it comes
         while True:
-            end = self._log.next_offset - 1
             rows = self._log.read(self.offset, max_bytes=REPLAY_BYTES) if self.offset < end else []
             for row in rows:
                 size = len(row.events)
@@ -187,6 +187,7 @@ class Follower:
         if producers.service(subject_id) != service:
             for trace_id in self._forest.traces_of(subject_id):
                 self._note(trace_id, self._held[trace_id], (), touched)
+                touched.setdefault(trace_id, set())
 
     def _apply_loss(
         self, event: EventsLost, stamp: Stamp, offset: int, touched: dict[str, set[str]]

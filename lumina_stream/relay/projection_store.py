@@ -328,6 +328,11 @@ class ProjectionStore:
         data = self._get("SELECT data FROM producers WHERE producer_id = ?", producer_id)
         return None if data is None else _decode_producer(data)
 
+    def producers(self) -> Iterator[Producer]:
+        """Iterate the producers that are stored."""
+        for (data,) in self._connection.execute("SELECT data FROM producers"):
+            yield _decode_producer(data)
+
     def put_producers(self, producers: Iterable[Producer]) -> None:
         """Insert or replace producers."""
         self._begin()

@@ -41,6 +41,11 @@ class Restorer:
             held.last_offset = offset if stored is None else stored[1]
             held.is_kept = held.was_stored = True
             held.digests = dict.fromkeys(split(self._store.digests(trace_id)))
+        # Who is alive may speak at any time, and a viewer that is here before must know of whom that is.
+        producers = self._memory.forest.producers
+        for producer in self._store.producers():
+            if producer.state == "alive" and producers.get(producer.producer_id) is None:
+                producers.restore(producer)
 
     def load_carried(self) -> int:
         """Take over the open traces whose beginning the log holds no longer; return how many are new."""

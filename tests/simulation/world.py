@@ -33,7 +33,7 @@ from lumina_stream.protocol import frames
 from lumina_stream.protocol.consumer import ConsumerSession, Facts, Restarted
 from lumina_stream.protocol.producer import ProducerSession
 from lumina_stream.protocol.wire import BINARY, JSON
-from lumina_stream.relay import channel, core, ring, tailing
+from lumina_stream.relay import channel, core, following, ring, tailing
 from lumina_stream.relay.admission import admit, is_relay
 from lumina_stream.relay.committer import Committer
 from lumina_stream.relay.log import Entry, LogFull
@@ -235,6 +235,7 @@ class Viewer:
                 self.forest, self.summaries = Forest(), {}
             case Facts():
                 for fact in update.facts:
+                    forest.producers.heard_from(fact.producer_id, fact.service)
                     forest.apply(fact.event, fact.producer_id, fact.seq)
             case frames.Snapshot():
                 for producer in update.producers:
@@ -317,7 +318,7 @@ class World:
     def connect(self, route: str, wire: Any = BINARY) -> End | None:
         """Return a connection to the relay, if it takes any."""
         relay = self.relay
-        if relay is None or not relay.ready.is_set():
+        if relay is None or not (route == "stream" or relay.ready.is_set()):
             return None
         near, far = connection(self.rng)
         self.ends = [end for end in self.ends if not end.closed]
@@ -393,6 +394,9 @@ class World:
         with (
             self.loop.clock(),
             patch.object(core, "Committer", Steps),
+            # A start that takes its time: programs come before everything is read.
+            patch.object(core, "REPLAY_PAUSE_S", 0.2),
+            patch.object(following, "REPLAY_BYTES", 4_000),
             patch.object(channel, "Ring", lambda offset: ring.Ring(offset, RING_BYTES)),
             patch.object(core, "Clock", lambda: Clock(self.loop.now_ns, self.loop.now_ns)),
             patch.object(secrets, "token_hex", self.id),
