@@ -149,6 +149,7 @@ class Relay:
 
     async def close(self) -> None:
         """Store what is pending, checkpoint, and let go of the log."""
+        await asyncio.sleep(0)  # what was only just made begins, so that it can be cancelled
         for reading in self._reading:
             reading.is_abandoned = True
         tasks = [*self._tasks, *self._readings.values()]
