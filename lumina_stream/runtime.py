@@ -15,10 +15,10 @@ import msgspec
 from lumina_stream import process
 from lumina_stream.model.clock import Clock
 from lumina_stream.model.errors import LuminaError
-from lumina_stream.model.ids import IdGenerator, RandomIds
 from lumina_stream.model.limits import DEFAULT_LIMITS, EXIT_S, Limits
 from lumina_stream.recording import redaction as redactions
 from lumina_stream.recording.context import active, recorder_now
+from lumina_stream.recording.encoding import Heads
 from lumina_stream.recording.queue import EventQueue
 from lumina_stream.recording.recorder import Recorder
 from lumina_stream.recording.redaction import DEFAULT, Redaction, Redactor
@@ -47,7 +47,7 @@ class Runtime:
     def __init__(
         self,
         settings: Settings,
-        ids: IdGenerator | None = None,
+        heads: Heads | None = None,
         clock: Clock | None = None,
         *,
         lazily: bool = False,
@@ -73,7 +73,7 @@ class Runtime:
             redaction=settings.redact,
             sample_rate=settings.sample_rate,
             capture_content=settings.capture_content,
-            ids=ids,
+            heads=heads,
             clock=self.clock,
         )
         if settings.export:
@@ -271,15 +271,14 @@ class Runtime:
         """Leave what is the parent's to the parent; return the child's own runtime."""
         self.recorder.closed = True
         self.queue.close()
-        if isinstance(self.recorder.ids, RandomIds):
-            self.recorder.ids.forget()
+        self.recorder.heads.forget()
         was_active = active.recorder is self.recorder
         self._closed = True
         self._relay = None  # the parent's child, not ours
         if not was_active:
             return None
         # It may never record, or become another program.
-        return Runtime(self.settings, self.recorder.ids, self.clock, lazily=True)
+        return Runtime(self.settings, self.recorder.heads, self.clock, lazily=True)
 
 
 _runtime: Runtime | None = None

@@ -1,64 +1,9 @@
-"""Ids are W3C hex, drawn a pool at a time."""
-
-import random
+"""What is an id, and what is none."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumina_stream.model.ids import RandomIds, SequentialIds, is_span_id, is_trace_id
-
-
-def test_ids_are_valid_and_distinct() -> None:
-    """Pools are refilled on the way."""
-    ids = RandomIds()
-    spans = [ids.span_id() for _ in range(2_000)]
-    traces = [ids.trace_id() for _ in range(2_000)]
-    assert len(set(spans)) == len(set(traces)) == 2_000
-    assert all(map(is_span_id, spans)) and all(map(is_trace_id, traces))
-
-
-def test_a_zero_id_is_never_drawn() -> None:
-    """W3C Trace Context calls it invalid."""
-    drawn = iter([bytes(8 * 512 - 8) + b"\1" * 8, b"\2" * 8 * 512])
-    ids = RandomIds(lambda size: next(drawn))
-    assert ids.span_id() == "01" * 8
-    assert ids.span_id() == "02" * 8
-
-
-def test_a_child_that_forgets_draws_other_ids() -> None:
-    """After a fork both hold the same pool."""
-    rng = random.Random(1)
-    ids = RandomIds(rng.randbytes)
-    ids.span_id()
-    rest = set(ids._pool)  # pyright: ignore[reportPrivateUsage]
-    ids.forget()
-    assert rest.isdisjoint(ids.span_id() for _ in range(1_000))
-
-
-def test_a_signal_handler_may_draw_while_the_pool_is_filled() -> None:
-    """Re-entry adds a pool; it never hands out an id twice."""
-    rng = random.Random(2)
-    inner: list[str] = []
-
-    def drawing(size: int) -> bytes:
-        if not inner:
-            inner.append("")
-            inner[0] = ids.span_id()
-        return rng.randbytes(size)
-
-    ids = RandomIds(drawing)
-    drawn = [ids.span_id() for _ in range(3_000)]
-    assert len({*drawn, *inner}) == 3_001
-
-
-def test_sequential_ids_count_upwards() -> None:
-    """For tests and documentation."""
-    ids = SequentialIds()
-    assert (ids.span_id(), ids.span_id(), ids.trace_id()) == (
-        "0" * 15 + "1",
-        "0" * 15 + "2",
-        "0" * 31 + "1",
-    )
+from lumina_stream.model.ids import is_span_id, is_trace_id
 
 
 @given(st.text(st.sampled_from("0123456789abcdefABCDEFg \n"), min_size=15, max_size=33))

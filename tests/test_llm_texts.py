@@ -13,6 +13,7 @@ from lumina_stream.llm.texts import Texts, pieces
 from lumina_stream.model.codec import decode
 from lumina_stream.model.events import TextStreamed
 from lumina_stream.model.limits import TEXT_FLUSH_LENGTH, TEXT_FLUSH_S, TEXT_HELD_BACK, TEXT_PIECE
+from lumina_stream.recording.encoding import head_of
 from lumina_stream.recording.queue import EventQueue
 from lumina_stream.recording.recorder import Recorder
 from lumina_stream.recording.redaction import (
@@ -36,7 +37,7 @@ class Desk:
         self.queue = EventQueue(queue_bytes)
         self.recorder = Recorder(self.queue, producer_id="p", redaction=redaction or Redaction())
         self.recorder.now = lambda: self.now_ns
-        self.texts = Texts(self.recorder, TRACE, SPAN)
+        self.texts = Texts(self.recorder, head_of(TRACE, SPAN))
 
     def later(self, seconds: float = TEXT_FLUSH_S) -> None:
         self.now_ns += int(seconds * 1e9)
@@ -260,7 +261,7 @@ def test_threads_lose_and_repeat_nothing(recorded: Recorded) -> None:
     """The queue's reader sends while the program adds."""
     import threading
 
-    texts = Texts(recorded.recorder, TRACE, SPAN)
+    texts = Texts(recorded.recorder, head_of(TRACE, SPAN))
     queue = recorded.recorder.queue
     stop = threading.Event()
 

@@ -15,6 +15,7 @@ from support.recorded import Recorded
 
 import lumina_stream as lumina
 from lumina_stream.recording.context import current
+from lumina_stream.recording.encoding import head_of
 from lumina_stream.recording.span import RemoteParent
 from lumina_stream.recording.tracing import Trace
 
@@ -158,7 +159,7 @@ def test_one_unsampled_object_entered_again_inside_itself() -> None:
 def test_one_unsampled_object_restores_what_was_around_it() -> None:
     """In a process that goes on with an unsampled trace the current span is another process's."""
     context = lumina.SpanContext("a" * 32, "b" * 16, False)
-    around = RemoteParent(context.trace_id, context.span_id, context)
+    around = RemoteParent(head_of(context.trace_id, context.span_id), _remote=context)
 
     def work() -> None:
         current.set(around)

@@ -386,3 +386,10 @@ def test_a_quick_copy_ends_where_the_depth_does() -> None:
     assert Cleaner(Limits()).copy(loop, {}) is UNPLAIN
     assert Cleaner(Limits(depth=2)).copy([[]], {}) == [[]]
     assert Cleaner(Limits(depth=2)).copy([[[]]], {}) is UNPLAIN
+
+
+def test_a_span_as_a_value_is_its_name_for_people(recorded: Recorded) -> None:
+    """Not its fields: those are ours."""
+    with lumina.trace("span") as span:
+        span.set_attribute("other", span)
+    assert recorded.attributes("span")["other"] == repr(span)

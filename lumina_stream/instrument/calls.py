@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from lumina_stream.instrument.enriching import Enriching, call_around, mirror_of
+from lumina_stream.instrument.enriching import Enriching, call_around, enriching, mirror_of
 from lumina_stream.instrument.overlap import recorded_already
 from lumina_stream.instrument.raw_responses import answered
 from lumina_stream.instrument.registry import Patch
@@ -156,7 +156,7 @@ class Call:
             if mirror is not None:
                 _taken.add(mirror)
                 self.own = True
-                self.span = Enriching(recorder, mirror.trace_id, mirror.span_id)
+                self.span = enriching(recorder, mirror)
                 self.span.record_request(_given(self.asked.request))
                 return
             call = start(recorder, self.asked)
@@ -263,7 +263,7 @@ def start(recorder: Recorder, asked: Asked, kind: str | None = None) -> Call | N
     mirror = _call_around(around)
     if mirror is not None:
         _taken.add(mirror)
-        span = Enriching(recorder, mirror.trace_id, mirror.span_id)
+        span = enriching(recorder, mirror)
         span.record_request(request)
         return Call(asked, span, own=True, waited=mirror)
     options: dict[str, Any] = {"operation": asked.operation, "attributes": asked.attributes}

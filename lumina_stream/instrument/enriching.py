@@ -20,13 +20,6 @@ MODEL_OPERATIONS = ("chat", "text_completion", "generate_content", "embeddings")
 class Enriching(LlmSpan):
     """Records more of a span that another one began and ends: OpenTelemetry's, by its ids."""
 
-    __slots__ = ()
-
-    def __init__(self, recorder: Recorder, trace_id: str, span_id: str) -> None:
-        super().__init__(trace_id, span_id)
-        self._recorder = recorder
-        self.asked(recorder.now(), frozenset())
-
     def _make_current(self) -> None:
         return None
 
@@ -49,6 +42,11 @@ class Enriching(LlmSpan):
         self._recorder = None
 
 
+def enriching(recorder: Recorder, mirror: Span) -> Enriching:
+    """Return what records more of a span, beginning with a call that is made now."""
+    return Enriching(mirror._head, recorder, _since_ns=recorder.now())  # pyright: ignore[reportPrivateUsage]
+
+
 def bridged() -> bool:
     """Tell whether the bridge is on: spans that libraries make with OpenTelemetry are seen."""
     bridge = sys.modules.get("lumina_stream.instrument.opentelemetry")
@@ -66,7 +64,7 @@ def mirror_of(other: Any) -> Span | None:
 def call_around(around: Span | None) -> Span | None:
     """Return our side of the OpenTelemetry span that is current, if it stands for one call of a model."""
     spans = sys.modules.get("lumina_stream.instrument.opentelemetry_span")
-    other: Any = None if around is None or spans is None else getattr(around, "_otel", None)
+    other: Any = None if around is None or spans is None else around._otel  # pyright: ignore[reportPrivateUsage]
     if spans is None or around is None or not other or not around.is_recording:
         return None
     attributes: Any = getattr(other[2], "attributes", None) or {}

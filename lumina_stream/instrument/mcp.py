@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from lumina_stream.instrument.calls import tracing
-from lumina_stream.instrument.enriching import Enriching, bridged, mirror_of
+from lumina_stream.instrument.enriching import bridged, enriching, mirror_of
 from lumina_stream.instrument.registry import Install, Patch, Patches
 from lumina_stream.instrument.runs import content
 from lumina_stream.model import opentelemetry as names
@@ -84,7 +84,7 @@ class _Request:
         """Take the span that the library has begun."""
         mirror, recorder = mirror_of(other), recorder_now()
         if mirror is not None and recorder is not None and self.span is None:
-            self.span = Enriching(recorder, mirror.trace_id, mirror.span_id)
+            self.span = enriching(recorder, mirror)
             self.span.set_attributes(self._asked())
 
     def answered(self, result: Any) -> None:

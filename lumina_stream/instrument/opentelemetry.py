@@ -22,7 +22,7 @@ from lumina_stream.instrument import opentelemetry_bridge, overlap
 from lumina_stream.instrument.opentelemetry_context import LEFT_OUT, share
 from lumina_stream.instrument.opentelemetry_live import born_live, go_live
 from lumina_stream.instrument.opentelemetry_ours import LuminaSpan
-from lumina_stream.instrument.opentelemetry_span import MIRROR, Mirror, mirror_of
+from lumina_stream.instrument.opentelemetry_span import MIRROR, Mirror, mirror_of, mirrored
 from lumina_stream.instrument.overlap import recorded_already
 from lumina_stream.recording.context import active, recorder_now
 from lumina_stream.recording.recorder import Recorder
@@ -63,7 +63,7 @@ class LuminaSpanProcessor(SpanProcessor):
                 setattr(span, LEFT_OUT, True)
                 recorder.unsampled += span.parent is None
                 return
-            go_live(span, Mirror(recorder, span))
+            go_live(span, mirrored(recorder, span))
         except Exception as error:
             recorder.fault(error)
 
@@ -103,7 +103,7 @@ class LuminaSpanProcessor(SpanProcessor):
             return None
         if not is_sampled(format(context.trace_id, "032x"), recorder.sample_bound):
             return None
-        return Mirror(recorder, span)
+        return mirrored(recorder, span)
 
 
 def _wanted(recorder: Recorder, span: SdkSpan, parent_context: Context | None) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextvars import Token
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from opentelemetry import baggage, context, trace
 from opentelemetry.context.context import Context
@@ -25,9 +25,10 @@ from lumina_stream.instrument.opentelemetry_span import MIRROR, Mirror, mirror_o
 from lumina_stream.model.limits import DEFAULT_LIMITS
 from lumina_stream.recording.carriers import SpanContext
 from lumina_stream.recording.context import active, current
+from lumina_stream.recording.encoding import head_of
 from lumina_stream.recording.span import (
-    INVALID_SPAN_ID,
     INVALID_TRACE_ID,
+    OFF,
     NonRecordingSpan,
     RemoteParent,
     Span,
@@ -54,18 +55,7 @@ class Attached(Span):
     One object each time it is attached, because each has its own span around it.
     """
 
-    __slots__ = ("token",)
-
-    token: Token[Context]
-
-    def __init__(
-        self, trace_id: str, span_id: str, remote: SpanContext | None, given: Context, other: Any
-    ) -> None:
-        # Not by `Span`, and no more than a stand-in needs: one is made for each span that is current.
-        self.trace_id, self.span_id, self._remote = trace_id, span_id, remote
-        self._recorder = self._previous = None
-        self.ended = False
-        self._otel: Known = (given, given, other)
+    token: Token[Context] = cast("Token[Context]", None)
 
     @property
     def is_recording(self) -> bool:
@@ -152,9 +142,7 @@ class Elsewhere(RemoteParent):
     It came from another process, was not sampled, or says that there is no span (its ids are zero).
     """
 
-    __slots__ = ("token",)
-
-    token: Token[Context]
+    token: Token[Context] = cast("Token[Context]", None)
 
 
 _ENTRIES = (Attached, Elsewhere)
@@ -198,12 +186,9 @@ class SharedContext:
         held = current.get()
         if held is None:
             return base
-        try:
-            known: Any = held._otel  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
-            if known[0] is base and not held.ended:
-                return known[1]  # pyright: ignore[reportUnknownVariableType]
-        except AttributeError:
-            pass
+        known: Known | None = held._otel  # pyright: ignore[reportPrivateUsage]
+        if known is not None and known[0] is base and not held.ended:
+            return known[1]
         try:
             return _merged(held, base)
         except Exception as error:
@@ -223,14 +208,12 @@ class SharedContext:
                 mirror is not None
                 and not mirror.ended
                 and len(given) == 1
-                and (held is None or held.span_id != mirror.span_id)
+                and (held is None or held._head != mirror._head)  # pyright: ignore[reportPrivateUsage]
             ):  # the commonest
                 entry: Attached | Elsewhere | None = Attached(
-                    mirror.trace_id,
-                    mirror.span_id,
-                    mirror._remote,  # pyright: ignore[reportPrivateUsage]
-                    given,
-                    other,
+                    mirror._head,  # pyright: ignore[reportPrivateUsage]
+                    _remote=mirror._remote,  # pyright: ignore[reportPrivateUsage]
+                    _otel=(given, given, other),
                 )
             else:
                 entry = _entry(given, other, held)
@@ -314,9 +297,7 @@ def _entry(given: Context, other: Any, held: Span | None) -> Attached | Elsewher
     if said is None or not said.is_valid:
         if held is None or held.trace_id == INVALID_TRACE_ID:
             return None
-        entry: Attached | Elsewhere = Elsewhere(INVALID_TRACE_ID, INVALID_SPAN_ID)
-        entry._otel = (given, given, trace.INVALID_SPAN)  # pyright: ignore[reportPrivateUsage]
-        return entry
+        return Elsewhere(OFF._head, _otel=(given, given, trace.INVALID_SPAN))  # pyright: ignore[reportPrivateUsage]
     span_id = format(said.span_id, "016x")
     if held is not None and (held.span_id == span_id or overlap.is_open(said.span_id)):
         return None
@@ -336,12 +317,11 @@ def _stand_in(
         if carried or said.trace_state:
             state = said.trace_state.to_header() if said.trace_state else ""
             remote = SpanContext(trace_id, span_id, True, state, carried)
-        return Attached(trace_id, span_id, remote, given, other)
+        return Attached(head_of(trace_id, span_id), _remote=remote, _otel=(given, given, other))
     sampled = bool(said.trace_flags.sampled) and not _left_out(other)
     state = said.trace_state.to_header() if said.trace_state else ""
-    entry = Elsewhere(trace_id, span_id, SpanContext(trace_id, span_id, sampled, state, carried))
-    entry._otel = (given, given, other)  # pyright: ignore[reportPrivateUsage]
-    return entry
+    remote = SpanContext(trace_id, span_id, sampled, state, carried)
+    return Elsewhere(head_of(trace_id, span_id), _remote=remote, _otel=(given, given, other))
 
 
 def _left_out(other: trace.Span) -> bool:
@@ -365,7 +345,7 @@ def _leave(held: Span | None, token: Token[Context]) -> None:
 
 
 def _known(span: Span) -> Known | None:
-    return getattr(span, "_otel", None)
+    return span._otel  # pyright: ignore[reportPrivateUsage]
 
 
 def _acceptable(value: Any) -> Any:

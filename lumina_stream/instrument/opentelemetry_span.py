@@ -7,6 +7,7 @@ missed, in whatever version of the SDK, comes with `Mirror.finish`.
 from __future__ import annotations
 
 import sys
+from binascii import hexlify
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 from weakref import ref
@@ -18,6 +19,7 @@ from lumina_stream.model import opentelemetry as names
 from lumina_stream.model.events import ErrorInfo, Link, Status
 from lumina_stream.recording.carriers import SpanContext as Carried
 from lumina_stream.recording.context import ambient
+from lumina_stream.recording.encoding import head_of, span_id_of, trace_id_of
 from lumina_stream.recording.recorder import Recorder
 from lumina_stream.recording.span import Span, status_of
 from lumina_stream.recording.values import type_of
@@ -51,70 +53,15 @@ def mirror_of(span_id: int) -> Mirror | None:
 class Mirror(Span):
     """What is recorded of an OpenTelemetry span: the same ids, the same times."""
 
-    __slots__ = ("_event_count", "_first_name", "_link_count", "_number", "_raised", "_sent")
-
-    _sent: dict[str, Any]
+    _number: int = 0
+    """The span id."""
+    _sent: dict[str, Any] = {}
     """The values that were streamed, by key: the very objects that the SDK's span holds."""
-    _raised: int
+    _raised: int = 0
     """The exception that was being handled when the span began: it is not the span's own."""
-
-    def __init__(self, recorder: Recorder, span: Reported) -> None:
-        """Record the start, with what the span has by now."""
-        context: SpanContext = span._context
-        number = self._number = context[1]  # a tuple: its properties cost a frame each
-        state: TraceState = context[4]
-        # The quickest of several ways to write a number with its leading zeros.
-        trace_id = self.trace_id = context[0].to_bytes(16, "big").hex()
-        span_id = self.span_id = number.to_bytes(8, "big").hex()
-        self.ended = self._refused = False
-        self._recorder = self._remote = self._status = self._error = self._renamed = None
-        self._event_count = 0
-        scope = span._instrumentation_scope
-        known = _scopes.get(id(scope))
-        attributes = known[1] if known is not None and known[0] is scope else _of_scope(scope)
-        if span._kind is not _INTERNAL:
-            attributes = {**attributes, names.SPAN_KIND: span._kind.name.lower()}
-        if state is not _NO_STATE and state:
-            self._remote = Carried(trace_id, span_id, True, state.to_header())
-            attributes = {**attributes, names.TRACE_STATE: self._remote.tracestate}
-        try:  # what the SDK's own containers hold: quick to copy and to count
-            held, linked = span._attributes._dict, span._links._dq
-        except AttributeError:
-            held, linked = dict(span._attributes or {}), span._links
-        sent = self._sent = held.copy()
-        around, kind = ambient.get(), None
-        if sent or around:
-            attributes = {**around, **sent, **attributes} if around else {**sent, **attributes}
-            for key, value in sent.items():
-                type_ = type_of(value)
-                if type_ is tuple or type_ is dict:
-                    attributes[key] = _plain(value)
-            kind = names.kind_of(attributes)
-        if not recorder.capture_content:
-            attributes = withheld(attributes)
-        links: tuple[Link, ...] = ()
-        self._link_count = len(linked)
-        if linked:
-            links = recorder.links(_links(tuple(linked)))
-        name = self._first_name = span._name
-        self._raised = id(sys.exception())
-        parent: SpanContext | None = span._parent
-        admitted, plain = recorder.span_started(
-            trace_id,
-            span_id,
-            name,
-            None if parent is None else parent[1].to_bytes(8, "big").hex(),
-            kind,
-            attributes,
-            links,
-            parent is not None and parent[2],
-            span._start_time or 0,
-        )
-        # With the values, which `_sent` has as well; but never what other spans have, too.
-        self._keys = plain if sent or around else plain.copy()
-        self._recorder = recorder
-        self._refused = not admitted
-        _open[number] = ref(self)
+    _first_name: str = ""
+    _event_count: int = 0
+    _link_count: int = 0
 
     def attribute_changed(self, span: Reported, key: str) -> None:
         """Stream the attribute of this key, if the span holds it and it was not sent; never raises."""
@@ -167,7 +114,7 @@ class Mirror(Span):
             return
         self._event_count += 1
         if self._refused:
-            recorder.refused("event_added", self.trace_id)
+            recorder.refused("event_added", self._head)
             return
         try:
             try:  # what its properties return, without a frame each
@@ -177,7 +124,7 @@ class Mirror(Span):
             attributes = _thawed(attributes)
             if not recorder.capture_content:
                 attributes = withheld(attributes, name)
-            recorder.event_added(self.trace_id, self.span_id, name, attributes, at_ns or 0)
+            recorder.event_added(self._head, name, attributes, at_ns or 0)
         except Exception as error:
             recorder.fault(error)
 
@@ -220,10 +167,9 @@ class Mirror(Span):
         self._keys = None
         self._sent = _NOTHING
         if self._refused:
-            recorder.refused("span_ended", self.trace_id)
+            recorder.refused("span_ended", self._head)
             return
-        at_ns: int = span._end_time or recorder.now()
-        recorder.span_ended(self.trace_id, self.span_id, status, error, name, at_ns)
+        recorder.span_ended(self._head, status, error, name, span._end_time or 0)
 
     def __del__(self) -> None:
         if self.ended:
@@ -246,14 +192,14 @@ class Mirror(Span):
         elif self._refused or self._keys is None:
             self.set_attributes(changed)
         else:
-            recorder.attributes_set(self.trace_id, self.span_id, changed, self._keys)
+            recorder.attributes_set(self._head, changed, self._keys)
 
     def _linked(self, recorder: Recorder, links: Iterable[Any]) -> None:
         found = recorder.links(_links(links))
         if self._refused:
-            recorder.refused("span_updated", self.trace_id)
+            recorder.refused("span_updated", self._head)
         elif found:
-            recorder.span_updated(self.trace_id, self.span_id, None, found)
+            recorder.span_updated(self._head, None, found)
 
     def _is_told(self, span: Reported, code: StatusCode) -> bool:
         """Tell, of what the SDK holds as it usually does, whether all of it was streamed."""
@@ -323,6 +269,69 @@ class Mirror(Span):
         elif error is not None:
             error = recorder.error_said(error.type, "", places(error.stacktrace))
         return status, error
+
+
+def mirrored(recorder: Recorder, span: Reported) -> Mirror:
+    """Record the start of a span, with what it has by now."""
+    context: SpanContext = span._context
+    number = context[1]  # a tuple: its properties cost a frame each
+    state: TraceState = context[4]
+    # The quickest of several ways to write a number with its leading zeros.
+    head = head_of(context[0].to_bytes(16, "big").hex(), number.to_bytes(8, "big").hex())
+    scope = span._instrumentation_scope
+    known = _scopes.get(id(scope))
+    attributes = known[1] if known is not None and known[0] is scope else _of_scope(scope)
+    remote: Carried | None = None
+    if span._kind is not _INTERNAL:
+        attributes = {**attributes, names.SPAN_KIND: span._kind.name.lower()}
+    if state is not _NO_STATE and state:
+        remote = Carried(trace_id_of(head), span_id_of(head), True, state.to_header())
+        attributes = {**attributes, names.TRACE_STATE: remote.tracestate}
+    try:  # what the SDK's own containers hold: quick to copy and to count
+        held, linked = span._attributes._dict, span._links._dq
+    except AttributeError:
+        held, linked = dict(span._attributes or {}), span._links
+    sent = held.copy()
+    around, kind = ambient.get(), None
+    if sent or around:
+        attributes = {**around, **sent, **attributes} if around else {**sent, **attributes}
+        for key, value in sent.items():
+            type_ = type_of(value)
+            if type_ is tuple or type_ is dict:
+                attributes[key] = _plain(value)
+        kind = names.kind_of(attributes)
+    if not recorder.capture_content:
+        attributes = withheld(attributes)
+    links: tuple[Link, ...] = ()
+    if linked:
+        links = recorder.links(_links(tuple(linked)))
+    name = span._name
+    parent: SpanContext | None = span._parent
+    admitted, plain = recorder.span_started(
+        head,
+        name,
+        b"" if parent is None else hexlify(parent[1].to_bytes(8, "big")),
+        kind,
+        attributes,
+        links,
+        parent is not None and parent[2],
+        span._start_time or 0,
+    )
+    mirror = Mirror(
+        head,
+        recorder,
+        _remote=remote,
+        # With the values, which `_sent` has as well; but never what other spans have, too.
+        _keys=plain if sent or around else plain.copy(),
+        _refused=not admitted,
+        _number=number,
+        _sent=sent,
+        _raised=id(sys.exception()),
+        _first_name=name,
+        _link_count=len(linked),
+    )
+    _open[number] = ref(mirror)
+    return mirror
 
 
 def _length(held: Any) -> int:

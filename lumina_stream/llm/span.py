@@ -13,7 +13,6 @@ from lumina_stream.llm.shape import Reading
 from lumina_stream.llm.texts import Texts
 from lumina_stream.model.events import Channel, ErrorInfo, Status
 from lumina_stream.model.limits import CONTENT_LENGTH
-from lumina_stream.recording.carriers import SpanContext
 from lumina_stream.recording.recorder import Recorder
 from lumina_stream.recording.span import Span
 
@@ -28,16 +27,12 @@ T = TypeVar("T")
 class LlmSpan(Span):
     """A span that understands what models answer. Made by `trace_llm`."""
 
-    __slots__ = ("_left", "_open", "_outcome", "_said", "_since_ns", "_texts")
-
-    def __init__(self, trace_id: str, span_id: str, remote: SpanContext | None = None) -> None:
-        super().__init__(trace_id, span_id, remote)
-        self._open: list[Stream] = []
-        self._left = False
-        self._outcome: tuple[Status, ErrorInfo | None] | None = None
-        self._said: frozenset[str] = frozenset()
-        self._since_ns = 0
-        self._texts: Texts | None = None
+    _open: list[Stream] = []
+    _left: bool = False
+    _outcome: tuple[Status, ErrorInfo | None] | None = None
+    _said: frozenset[str] = frozenset()
+    _since_ns: int = 0
+    _texts: Texts | None = None
 
     def record(self, x: T) -> T:
         """Record what the model answered, and return it.
@@ -115,7 +110,7 @@ class LlmSpan(Span):
         """Return what takes the pieces of streamed text: they leave soon."""
         texts = self._texts
         if texts is None:
-            texts = self._texts = Texts(recorder, self.trace_id, self.span_id)
+            texts = self._texts = Texts(recorder, self._head)
         return texts
 
     def stream_began(self, stream: Stream) -> None:

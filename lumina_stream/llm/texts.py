@@ -21,13 +21,12 @@ _FLUSH_NS = int(TEXT_FLUSH_S * 1e9)
 class Texts:
     """The text channels of one span. `index` counts on over all streams that the span records."""
 
-    __slots__ = ("_channels", "_lock", "_queue", "_recorder", "_span_id", "_trace_id")
+    __slots__ = ("_channels", "_head", "_lock", "_queue", "_recorder")
 
-    def __init__(self, recorder: Recorder, trace_id: str, span_id: str) -> None:
+    def __init__(self, recorder: Recorder, head: bytes) -> None:
         self._recorder = recorder
         self._queue = recorder.queue
-        self._trace_id = trace_id
-        self._span_id = span_id
+        self._head = head
         self._channels: dict[Channel, _Held] = {}
         # Against the queue's reader. Re-entrant: a collected span or a signal handler may end the
         # span while it adds text.
@@ -96,7 +95,7 @@ class Texts:
         for piece in pieces(encodable(text)):
             index = held.index
             held.index += 1
-            recorder.text_streamed(self._trace_id, self._span_id, channel, index, piece)
+            recorder.text_streamed(self._head, channel, index, piece)
 
 
 class _Held:

@@ -12,6 +12,7 @@ from lumina_stream.model.limits import DEFAULT_LIMITS
 from lumina_stream.recording import carriers
 from lumina_stream.recording.carriers import SpanContext
 from lumina_stream.recording.context import active, ambient, current
+from lumina_stream.recording.encoding import head_of
 from lumina_stream.recording.span import (
     INVALID_TRACE_ID,
     NonRecordingSpan,
@@ -124,7 +125,9 @@ def _arrive(
     # Before the environment is asked: what the sender was told includes it, and wins over it.
     if settings is not None and active.recorder is None:
         active.revive(settings)
-    span = None if context is None else RemoteParent(context.trace_id, context.span_id, context)
+    span = None
+    if context is not None:
+        span = RemoteParent(head_of(context.trace_id, context.span_id), _remote=context)
     return Propagated(function, span, attributes)
 
 

@@ -14,22 +14,11 @@ from typing import Any
 from lumina_stream.model import limits as limit_values
 from lumina_stream.model.clock import Clock
 from lumina_stream.model.codec import encode
-from lumina_stream.model.events import (
-    AttributeSet,
-    AttributesSet,
-    Channel,
-    ErrorInfo,
-    EventAdded,
-    Link,
-    SpanEnded,
-    SpanStarted,
-    SpanUpdated,
-    Status,
-    TextStreamed,
-)
-from lumina_stream.model.ids import IdGenerator, RandomIds, is_span_id, is_trace_id
+from lumina_stream.model.events import Channel, ErrorInfo, Link, Status
+from lumina_stream.model.ids import is_span_id, is_trace_id
 from lumina_stream.model.limits import DEFAULT_LIMITS, Limits
-from lumina_stream.recording import sampling
+from lumina_stream.recording import encoding, sampling
+from lumina_stream.recording.encoding import Heads, remember
 from lumina_stream.recording.queue import EventQueue
 from lumina_stream.recording.redaction import DEFAULT, Redaction, Redactions
 from lumina_stream.recording.values import (
@@ -53,19 +42,21 @@ class Recorder:
         "closed",
         "event_bytes",
         "faults",
-        "ids",
+        "heads",
+        "key_fields",
         "last_fault",
         "late_calls",
         "limits",
         "max_attributes",
-        "new_span_id",
-        "new_trace_id",
+        "name_fields",
         "now",
         "plain_keys",
+        "plain_length",
         "producer_id",
         "queue",
         "redactions",
         "sample_bound",
+        "sample_digits",
         "service",
         "string_length",
         "texts_pass",
@@ -82,7 +73,7 @@ class Recorder:
         redaction: Redaction = DEFAULT,
         sample_rate: float = 1.0,
         capture_content: bool = True,
-        ids: IdGenerator | None = None,
+        heads: Heads | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.queue = queue
@@ -95,11 +86,18 @@ class Recorder:
         self.redactions = Redactions(redaction)
         self.plain_keys = self.redactions.plain_keys
         self.texts_pass = self.redactions.texts_pass
+        self.plain_length = -1
+        """Characters of a text that may be recorded as it is, in an event that is not too large."""
+        if self.texts_pass:
+            self.plain_length = min(limits.string_length, (limits.event_bytes - 1024) // 4)
+        self.name_fields: dict[str, bytes] = {}
+        """Names that may be recorded as they are, as fields."""
+        self.key_fields: dict[str, bytes] = {}
+        """Attribute keys of which the same is true, as the fields `key` and, without it, `value`."""
         self.sample_bound = sampling.threshold(sample_rate)
+        self.sample_digits = sampling.digits_of(self.sample_bound)
         self.capture_content = capture_content
-        self.ids = RandomIds() if ids is None else ids
-        self.new_trace_id = self.ids.trace_id
-        self.new_span_id = self.ids.span_id
+        self.heads = heads or Heads()
         self.now: Callable[[], int] = (clock or Clock()).now
         self.closed = False
         """Whether this recorder belongs to a parent process: it drops everything, uncounted."""
@@ -110,14 +108,13 @@ class Recorder:
         self.unsampled = 0
         """Roots that were not sampled."""
 
-    # --- one event each; they return whether it was admitted -----------------------------------
+    # --- one event each --------------------------------------------------------------------------
 
     def span_started(
         self,
-        trace_id: str,
-        span_id: str,
+        head: bytes,
         name: str,
-        parent_id: str | None,
+        parent: bytes,
         kind: str | None,
         attributes: Mapping[str, Any],
         links: tuple[Link, ...],
@@ -126,131 +123,139 @@ class Recorder:
     ) -> tuple[bool, dict[str, Any]]:
         """Record a start; return whether it was admitted, and its attributes as they were recorded.
 
-        `attributes`: a dictionary is taken as it is, and may be what is returned. `at_ns`: when it
-        was, if not now.
+        `parent`: its span id, empty without one. `attributes`: a dictionary is taken as it is, and
+        may be what is returned. `at_ns`: when it was, if not now.
         """
         time_ns = at_ns or self.now()
         plain: dict[str, Any] = {}
-        event: Any = None
+        data = b""
         try:
             marks: dict[str, str] = {}
-            if type(name) is not str or len(name) > 64 or not self.texts_pass or not name.isascii():
-                name = self._name(name, "@name", marks)
-            if kind is not None and (
-                type(kind) is not str or len(kind) > 64 or not self.texts_pass or not kind.isascii()
-            ):
-                kind = self._name(kind, "@kind", marks)
+            fields = [self._name_field(name, "@name", marks)]
+            if parent:
+                fields.append(encoding.PARENT + parent)
+            if kind is not None:
+                fields.append(encoding.KIND + self._name_field(kind, "@kind", marks)[_KEY:])
             if attributes:
                 plain = self.attributes(attributes, marks)
-            event = SpanStarted(
-                trace_id,
-                span_id,
-                time_ns,
-                name,
-                parent_id,
-                kind,
-                plain,
-                links,
-                remote_parent,
-                marks or None,
-            )
+                if plain:
+                    fields.append(encoding.ATTRIBUTES + encode(plain))
+            if links:
+                fields.append(encoding.LINKS + encode(links))
+            if remote_parent:
+                fields.append(encoding.REMOTE_PARENT)
+            data = _composed(encoding.STARTED, head, time_ns, fields, marks)
         except Exception as error:
-            self._failed(error, "span_started", trace_id, time_ns)
-        return self._send(event, self.queue.starts_bound), plain
+            self.fault(error)
+        bound = self.queue.starts_bound
+        return self._send(data, bound, "span_started", head, time_ns), plain
 
-    def attribute_set(
-        self, trace_id: str, span_id: str, key: Any, value: Any, keys: dict[str, Any]
-    ) -> None:
+    def attribute_set(self, head: bytes, key: Any, value: Any, keys: dict[str, Any]) -> None:
         """Record one attribute the careful way: any key, any value."""
         time_ns = self.now()
-        event: Any = None
+        data = b""
         try:
             marks: dict[str, str] = {}
             plain = self.attributes({key: value}, marks, keys)
-            if plain:
-                ((key, value),) = plain.items()
-                event = AttributeSet(trace_id, span_id, time_ns, key, value, marks or None)
-            else:  # beyond the limit of distinct keys
-                self._lose("attribute_set", trace_id, time_ns, "attribute_limit")
+            if not plain:  # beyond the limit of distinct keys
+                self._lose("attribute_set", head, time_ns, "attribute_limit")
                 return
+            ((name, value),) = plain.items()
+            field = encoding.KEY + encode(name)
+            if name is key and type_of(key) is str and self.plain_keys.get(key):
+                remember(self.key_fields, name, field + encoding.VALUE)
+            fields = [field, encoding.VALUE + encode(value)]
+            data = _composed(encoding.ATTRIBUTE_SET, head, time_ns, fields, marks)
         except Exception as error:
-            self._failed(error, "attribute_set", trace_id, time_ns)
-        self._send(event, self.queue.attributes_bound)
+            self.fault(error)
+        self._send(data, self.queue.attributes_bound, "attribute_set", head, time_ns)
 
     def attributes_set(
-        self, trace_id: str, span_id: str, attributes: Mapping[str, Any], keys: dict[str, Any]
+        self, head: bytes, attributes: Mapping[str, Any], keys: dict[str, Any]
     ) -> None:
         """Record several attributes as one event; nobody may change a dictionary meanwhile."""
         time_ns = self.now()
-        event: Any = None
+        data = b""
         try:
             marks: dict[str, str] = {}
-            plain = self.attributes(attributes, marks, keys)
-            event = AttributesSet(trace_id, span_id, time_ns, plain, marks or None)
+            fields = [encoding.ATTRIBUTES + encode(self.attributes(attributes, marks, keys))]
+            data = _composed(encoding.ATTRIBUTES_SET, head, time_ns, fields, marks)
         except Exception as error:
-            self._failed(error, "attributes_set", trace_id, time_ns)
-        self._send(event, self.queue.attributes_bound)
+            self.fault(error)
+        self._send(data, self.queue.attributes_bound, "attributes_set", head, time_ns)
 
     def event_added(
-        self,
-        trace_id: str,
-        span_id: str,
-        name: str,
-        attributes: Mapping[str, Any],
-        at_ns: int = 0,
+        self, head: bytes, name: str, attributes: Mapping[str, Any], at_ns: int = 0
     ) -> None:
         """Record an event of a span; `at_ns`: when it was, if not now.
 
         Nobody may change a dictionary of attributes meanwhile.
         """
         time_ns = at_ns or self.now()
-        event: Any = None
+        data = b""
         try:
             marks: dict[str, str] = {}
-            if type(name) is not str or len(name) > 64 or not self.texts_pass or not name.isascii():
-                name = self._name(name, "@name", marks)
-            plain = self.attributes(attributes, marks) if attributes else {}
-            event = EventAdded(trace_id, span_id, time_ns, name, plain, marks or None)
+            fields = [self._name_field(name, "@name", marks)]
+            if attributes:
+                plain = self.attributes(attributes, marks)
+                if plain:
+                    fields.append(encoding.ATTRIBUTES + encode(plain))
+            data = _composed(encoding.EVENT_ADDED, head, time_ns, fields, marks)
         except Exception as error:
-            self._failed(error, "event_added", trace_id, time_ns)
-        self._send(event, self.queue.attributes_bound)
+            self.fault(error)
+        self._send(data, self.queue.attributes_bound, "event_added", head, time_ns)
 
-    def text_streamed(
-        self, trace_id: str, span_id: str, channel: Channel, index: int, text: str
-    ) -> None:
+    def text_streamed(self, head: bytes, channel: Channel, index: int, text: str) -> None:
         """Record one piece of streamed text: within `TEXT_PIECE`, encodable and redacted already."""
         time_ns = self.now()
-        event = TextStreamed(trace_id, span_id, time_ns, channel, index, text)
-        self._send(event, self.queue.text_bound)
+        fields = (
+            encoding.CHANNEL + encode(channel),
+            encoding.INDEX + encode(index),
+            encoding.TEXT + encode(text),
+        )
+        data = encoding.compose(encoding.TEXT_STREAMED, head, time_ns, fields)
+        self._send(data, self.queue.text_bound, "text_streamed", head, time_ns)
 
-    def span_updated(
-        self, trace_id: str, span_id: str, name: str | None, links: tuple[Link, ...]
-    ) -> str | None:
+    def span_updated(self, head: bytes, name: str | None, links: tuple[Link, ...]) -> str | None:
         """Record another name or further links; return the name as recorded."""
         time_ns = self.now()
-        event: Any = None
+        data = b""
         try:
+            fields: list[bytes] = []
             if name is not None:
                 name = self._name(name, "@name", {})
+                fields.append(encoding.NAME + encode(name))
+            if links:
+                fields.append(encoding.LINKS + encode(links))
+            data = encoding.compose(encoding.UPDATED, head, time_ns, fields)
         except Exception as error:
-            self._failed(error, "span_updated", trace_id, time_ns)
-        else:
-            event = SpanUpdated(trace_id, span_id, time_ns, name, links)
-        self._send(event, self.queue.attributes_bound)
+            self.fault(error)
+        self._send(data, self.queue.attributes_bound, "span_updated", head, time_ns)
         return name
 
     def span_ended(
         self,
-        trace_id: str,
-        span_id: str,
+        head: bytes,
         status: Status,
-        error: ErrorInfo | None,
-        name: str | None,
-        time_ns: int,
+        error: ErrorInfo | None = None,
+        name: str | None = None,
+        at_ns: int = 0,
     ) -> None:
         """Record an end."""
-        event = SpanEnded(trace_id, span_id, time_ns, status, error, name)
-        self._send(event, self.queue.ends_bound)
+        time_ns = at_ns or self.now()
+        data = b""
+        try:
+            fields: list[bytes] = []
+            if status != "ok":
+                fields.append(encoding.STATUS + encode(status))
+            if error is not None:
+                fields.append(encoding.ERROR + encode(error))
+            if name is not None:
+                fields.append(encoding.NAME + encode(name))
+            data = encoding.compose(encoding.ENDED, head, time_ns, fields)
+        except Exception as fault:
+            self.fault(fault)
+        self._send(data, self.queue.ends_bound, "span_ended", head, time_ns)
 
     # --- parts ---------------------------------------------------------------------------------
 
@@ -401,9 +406,21 @@ class Recorder:
         except Exception:  # an error of the program's own making, whose message raises
             self.last_fault = type(error).__name__
 
-    def refused(self, event_type: str, trace_id: str) -> None:
-        """Count a call on a span whose start was refused."""
-        self._lose(event_type, trace_id, self.now(), "queue_full")
+    def refused(self, event_type: str, head: bytes) -> None:
+        """Count a call on a span whose start was refused, or an event that was refused."""
+        self._lose(event_type, head, self.now(), "queue_full")
+
+    def _name_field(self, name: Any, path: str, marks: dict[str, str]) -> bytes:
+        """Return a name as a field; short ones that need no change are remembered."""
+        if type(name) is str:
+            known = self.name_fields.get(name)
+            if known is not None:
+                return known
+            if len(name) <= 64 and self.texts_pass and name.isascii():
+                field = encoding.NAME + encode(name)
+                remember(self.name_fields, name, field)
+                return field
+        return encoding.NAME + encode(self._name(name, path, marks))
 
     def _name(self, name: Any, path: str, marks: dict[str, str]) -> str:
         if type(name) is not str:
@@ -415,68 +432,41 @@ class Recorder:
             marks[path] = cut
         return self.redactions.text(path, name, marks)
 
-    def _send(self, event: Any, bound: int) -> bool:
-        """Encode and admit an event; None is one that could not be made, and was counted."""
-        if event is None:
-            return False
-        data = b""
-        try:
-            data = encode(event)
-            if len(data) > self.event_bytes:
-                data = self._fitted(event, len(data))
-        except Exception as error:
-            self.fault(error)
-            data = b""
+    def _send(self, data: bytes, bound: int, event_type: str, head: bytes, time_ns: int) -> bool:
+        """Admit an encoded event; an empty one could not be made, and counts as lost."""
+        if len(data) > self.event_bytes:
+            try:
+                data = encoding.fitted(data, self.event_bytes)
+            except Exception as error:
+                self.fault(error)
+                data = b""
         if data and self.queue.admit(data, bound):
             return True
-        kind: str = event.__struct_config__.tag
-        reason = "queue_full" if data else "not_encodable"
-        self._lose(kind, event.trace_id, event.time_ns, reason)
+        self._lose(event_type, head, time_ns, "queue_full" if data else "not_encodable")
         return False
 
-    def _failed(self, error: Exception, event_type: str, trace_id: str, time_ns: int) -> None:
-        """Count an event that could not be made."""
-        self.fault(error)
-        self._lose(event_type, trace_id, time_ns, "not_encodable")
-
-    def _fitted(self, event: Any, size: int) -> bytes:
-        data = encode(_shrunk(event, size, self.event_bytes))
-        return data if len(data) <= self.event_bytes else b""  # lost: a frame must hold it
-
-    def _lose(self, event_type: str, trace_id: str, time_ns: int, reason: str) -> None:
+    def _lose(self, event_type: str, head: bytes, time_ns: int, reason: str) -> None:
         if not self.closed:
+            trace_id = encoding.trace_id_of(head)
             self.queue.losses.count(event_type, trace_id, time_ns, reason)
             if self.queue.idle:
                 self.queue.idle = False
                 self.queue.wake()
 
 
-def _shrunk(event: Any, size: int, most: int) -> Any:
-    """Return an event that is too large with what is bulky left out, marked with its size."""
-    mark = f"cut:{size} bytes"
-    match event:
-        case SpanStarted() | EventAdded() | AttributesSet():
-            kept: dict[str, Any] = {}
-            room = most // 2
-            for key, value in event.attributes.items():
-                room -= len(encode(value)) + len(key)
-                if room < 0:
-                    break
-                kept[key] = value
-            event.attributes = kept
-            event.marks = {"@attributes": mark}
-            if isinstance(event, SpanStarted):
-                event.links = _bare(event.links)
-        case SpanUpdated():
-            event.links = _bare(event.links)
-        case AttributeSet():
-            event.value = "…"
-            event.marks = {event.key: mark}
-        case SpanEnded(error=ErrorInfo() as error):
-            event.error = ErrorInfo(error.type, error.message[:1000], error.stacktrace[-4000:])
-        case _:
-            pass
-    return event
+_KEY = len(encoding.NAME)
+
+
+def _composed(
+    opening: encoding.Opening,
+    head: bytes,
+    time_ns: int,
+    fields: list[bytes],
+    marks: dict[str, str],
+) -> bytes:
+    if marks:
+        fields.append(encoding.MARKS + encode(marks))
+    return encoding.compose(opening, head, time_ns, fields)
 
 
 def _places(error: BaseException) -> str:
@@ -484,8 +474,3 @@ def _places(error: BaseException) -> str:
     found = list(traceback.walk_tb(error.__traceback__))[-50:]
     places = (f"  {f.f_code.co_filename}:{line} in {f.f_code.co_name}" for f, line in found)
     return encodable("\n".join(places))
-
-
-def _bare(links: tuple[Link, ...]) -> tuple[Link, ...]:
-    """Return links without their attributes."""
-    return tuple(Link(link.trace_id, link.span_id) for link in links)

@@ -17,3 +17,8 @@ def threshold(sample_rate: float) -> int:
 def is_sampled(trace_id: str, bound: int) -> bool:
     """Tell whether a root with this trace id is recorded."""
     return bound >= _RANGE or int(trace_id[18:], 16) < bound
+
+
+def digits_of(bound: int) -> bytes:
+    """Return what the last 14 digits of a trace id are less than, as text, where it is sampled."""
+    return b"g" if bound >= _RANGE else b"%014x" % bound  # no digit is as great as a g

@@ -7,21 +7,31 @@ once; what is called on it afterwards is counted and otherwise ignored.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import msgspec
+
 from lumina_stream.model.codec import encode
-from lumina_stream.model.events import AttributeSet, ErrorInfo, Link, Status
+from lumina_stream.model.events import ErrorInfo, Link, Status
+from lumina_stream.recording import encoding
+from lumina_stream.recording.awaiting import DONE
 from lumina_stream.recording.carriers import SpanContext, is_valid
-from lumina_stream.recording.context import ambient, current
-from lumina_stream.recording.sampling import is_sampled
+from lumina_stream.recording.context import active, ambient, current
+from lumina_stream.recording.encoding import head_of
+from lumina_stream.recording.sampling import digits_of, threshold
 from lumina_stream.recording.values import type_of
 
 if TYPE_CHECKING:
     from typing import Self
 
     from lumina_stream.recording.recorder import Recorder
+
+_join = b"".join
+_ATTRIBUTE_SET = encoding.ATTRIBUTE_SET[2]
+_ENDED = encoding.ENDED[0]
+_EVERYTHING = digits_of(threshold(1.0))
 
 INVALID_TRACE_ID = "0" * 32
 INVALID_SPAN_ID = "0" * 16
@@ -37,45 +47,36 @@ class Current:
 CURRENT = Current()
 
 
-class Span:
-    """One piece of work. Made by `trace`, `start_span` and `current_span`, not by hand."""
+class Span(msgspec.Struct, eq=False, weakref=True):
+    """One piece of work. Made by `trace`, `start_span` and `current_span`, not by hand.
 
-    __slots__ = (
-        "__weakref__",
-        "_error",
-        "_keys",
-        "_otel",
-        "_passed",
-        "_previous",
-        "_recorder",
-        "_refused",
-        "_remote",
-        "_renamed",
-        "_status",
-        "ended",
-        "span_id",
-        "trace_id",
-    )
+    A Struct, because one is made in a single call however many fields it has.
+    """
 
-    trace_id: str
-    """32 lower-case hex digits; all zero when tracing is off."""
-    span_id: str
-    """16 lower-case hex digits; all zero when tracing is off."""
+    _head: bytes
+    """How its events go on after their type: see `encoding`."""
+    _recorder: Recorder | None = None
+    """What its events go to, until it has ended; None for a span that records nothing."""
+    _previous: Span | None = None
+    _remote: SpanContext | None = None
+    _keys: dict[str, Any] | None = None
+    _refused: bool = False
+    _renamed: str | None = None
+    _status: Status | None = None
+    _error: ErrorInfo | None = None
+    _passed: bool = False
+    _otel: Any = None
+    ended: bool = False
 
-    _recorder: Recorder | None
+    @property
+    def trace_id(self) -> str:
+        """32 lower-case hex digits; all zero when tracing is off."""
+        return encoding.trace_id_of(self._head)
 
-    def __init__(self, trace_id: str, span_id: str, remote: SpanContext | None = None) -> None:
-        self.trace_id = trace_id
-        self.span_id = span_id
-        self._recorder = None
-        self._remote = remote
-        self._previous: Span | None = None
-        self._keys: dict[str, Any] | None = None
-        self._refused = False
-        self._renamed: str | None = None
-        self._status: Status | None = None
-        self._error: ErrorInfo | None = None
-        self.ended = False
+    @property
+    def span_id(self) -> str:
+        """16 lower-case hex digits; all zero when tracing is off."""
+        return encoding.span_id_of(self._head)
 
     # --- what the program calls ----------------------------------------------------------------
 
@@ -94,31 +95,36 @@ class Span:
         recorder = self._recorder
         if recorder is None or self._refused:
             return self._not_recorded("attribute_set")
-        keys = self._keys
-        if keys is None:
-            keys = self._keys = {}
         kind = type_of(value)
         try:
-            if recorder.plain_keys[key] and (
-                (kind is str and len(value) <= recorder.string_length and recorder.texts_pass)
+            field = recorder.key_fields[key]
+            if (
+                (kind is str and len(value) <= recorder.plain_length)
                 or (kind is int and -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF)
                 or kind is bool
                 or (kind is float and value * 0.0 == 0.0)
             ):
-                keys[key] = None
-                if len(keys) <= recorder.max_attributes:
-                    trace_id = self.trace_id
-                    time_ns = recorder.now()
-                    data = encode(AttributeSet(trace_id, self.span_id, time_ns, key, value))
-                    queue = recorder.queue
-                    if not queue.admit(data, queue.attributes_bound):
-                        recorder.refused("attribute_set", trace_id)
-                    return self
-                del keys[key]
+                keys = self._keys
+                if keys is None:
+                    self._keys = {key: None}
+                elif key not in keys:
+                    keys[key] = None
+                    if len(keys) > recorder.max_attributes:
+                        del keys[key]
+                        raise KeyError  # the careful way counts it
+                time = recorder.now().to_bytes(8, "big")
+                data = _join((_ATTRIBUTE_SET, self._head, time, field, encode(value)))
+                queue = recorder.queue
+                if not queue.admit(data, queue.attributes_bound):
+                    recorder.refused("attribute_set", self._head)
+                return self
         except Exception:
             pass  # not a plain key or value: the careful way below takes anything
+        keys = self._keys
+        if keys is None:
+            keys = self._keys = {}
         try:
-            recorder.attribute_set(self.trace_id, self.span_id, key, value, keys)
+            recorder.attribute_set(self._head, key, value, keys)
         except Exception as error:
             recorder.fault(error)
         return self
@@ -134,7 +140,7 @@ class Span:
         given: Any = attributes
         if type_of(given) is dict:
             given = given.copy()  # another thread may change it meanwhile
-        recorder.attributes_set(self.trace_id, self.span_id, given, keys)
+        recorder.attributes_set(self._head, given, keys)
         return self
 
     def add_event(self, name: str, /, **attributes: Any) -> Self:
@@ -142,7 +148,7 @@ class Span:
         recorder = self._recorder
         if recorder is None or self._refused:
             return self._not_recorded("event_added")
-        recorder.event_added(self.trace_id, self.span_id, name, attributes)
+        recorder.event_added(self._head, name, attributes)
         return self
 
     def record_exception(self, exception: BaseException, /, **attributes: Any) -> Self:
@@ -156,7 +162,7 @@ class Span:
             "exception.message": error.message,
             "exception.stacktrace": error.stacktrace,
         }
-        recorder.event_added(self.trace_id, self.span_id, "exception", described | attributes)
+        recorder.event_added(self._head, "exception", described | attributes)
         return self
 
     def set_status(self, status: Literal["ok", "error", "cancelled"], message: str = "") -> Self:
@@ -175,7 +181,7 @@ class Span:
         recorder = self._recorder
         if recorder is None or self._refused:
             return self._not_recorded("span_updated")
-        self._renamed = recorder.span_updated(self.trace_id, self.span_id, name, ())
+        self._renamed = recorder.span_updated(self._head, name, ())
         return self
 
     def add_link(self, target: Any, attributes: Mapping[str, Any] | None = None) -> Self:
@@ -185,7 +191,7 @@ class Span:
             return self._not_recorded("span_updated")
         links = recorder.links([(target, attributes)])
         if links:
-            recorder.span_updated(self.trace_id, self.span_id, None, links)
+            recorder.span_updated(self._head, None, links)
         return self
 
     def end(self) -> None:
@@ -223,13 +229,14 @@ class Span:
     async def __aenter__(self) -> Self:
         return self.__enter__()
 
-    async def __aexit__(
+    def __aexit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         tb: TracebackType | None,
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         self.__exit__(kind, error, tb)
+        return DONE
 
     def __del__(self) -> None:
         # Collected while open: nobody can end it any more. At interpreter exit names may be gone.
@@ -252,7 +259,8 @@ class Span:
     def _leave(self) -> None:
         """Stop being current here; in a context where another span is current, do nothing."""
         if current.get() is self:
-            current.set(resting(self._previous))
+            around = self._previous
+            current.set(around if around is None or not around.ended else resting(around))
             self._previous = None  # so that a chain of tasks does not keep all of its past alive
         else:
             self._passed = True
@@ -278,28 +286,26 @@ class Span:
         self._recorder = None
         self._keys = None
         if self._refused:
-            recorder.refused("span_ended", self.trace_id)
-            return
-        recorder.span_ended(
-            self.trace_id, self.span_id, status, error, self._renamed, recorder.now()
-        )
+            recorder.refused("span_ended", self._head)
+        elif status != "ok" or error is not None or self._renamed is not None:
+            recorder.span_ended(self._head, status, error, self._renamed)
+        else:
+            time = recorder.now().to_bytes(8, "big")
+            queue = recorder.queue
+            if not queue.admit(_join((_ENDED, self._head, time)), queue.ends_bound):
+                recorder.refused("span_ended", self._head)
 
     def _not_recorded(self, event_type: str) -> Self:
         recorder = self._recorder
         if recorder is not None:  # its start was refused: all it says is lost with it
-            recorder.refused(event_type, self.trace_id)
-        elif self.ended:
-            from lumina_stream.recording.context import active
-
-            if active.recorder is not None:
-                active.recorder.late_calls += 1
+            recorder.refused(event_type, self._head)
+        elif self.ended and active.recorder is not None:
+            active.recorder.late_calls += 1
         return self
 
 
 class NonRecordingSpan(Span):
     """A span that records nothing: tracing is off, or its root was not sampled. All its children are it."""
-
-    __slots__ = ()
 
     def end(self) -> None:
         """Do nothing: it is shared by all that is not recorded below it."""
@@ -328,8 +334,6 @@ class NonRecordingSpan(Span):
 class UnsampledRoot(NonRecordingSpan):
     """The root of a trace that was not sampled: current while its block runs, so that its children know."""
 
-    __slots__ = ()
-
     _make_current = Span._make_current
     _leave = Span._leave
 
@@ -340,10 +344,8 @@ class UnsampledRoot(NonRecordingSpan):
 class RemoteParent(NonRecordingSpan):
     """Stand in for a span of another process, where it is the current one."""
 
-    __slots__ = ()
 
-
-OFF = NonRecordingSpan(INVALID_TRACE_ID, INVALID_SPAN_ID)
+OFF = NonRecordingSpan(head_of(INVALID_TRACE_ID, INVALID_SPAN_ID))
 """The span there is when there is none: `current_span()` outside of any, and everything while off."""
 
 
@@ -354,13 +356,13 @@ def resting(span: Span | None) -> Span | None:
     left in another context (a generator closed by another task, or out of order) is nobody's
     parent any more, though the context in which it was entered still holds it.
     """
-    while span is not None and span.ended and getattr(span, "_passed", False):
+    while span is not None and span.ended and span._passed:  # pyright: ignore[reportPrivateUsage]
         span = span._previous  # pyright: ignore[reportPrivateUsage]
     if span is not None:
         # Such spans in between are cut out, so that overlapping generators, each opened before the
         # last one is closed, do not keep all of their past alive.
         previous = span._previous  # pyright: ignore[reportPrivateUsage]
-        while previous is not None and previous.ended and getattr(previous, "_passed", False):
+        while previous is not None and previous.ended and previous._passed:  # pyright: ignore[reportPrivateUsage]
             previous = previous._previous  # pyright: ignore[reportPrivateUsage]
         span._previous = previous  # pyright: ignore[reportPrivateUsage]
     return span
@@ -400,66 +402,29 @@ def start(
             if isinstance(above, NonRecordingSpan):
                 if isinstance(above, RemoteParent):
                     remote = above._remote  # pyright: ignore[reportPrivateUsage]
-                elif above.trace_id != INVALID_TRACE_ID:
+                elif above._head != OFF._head:  # pyright: ignore[reportPrivateUsage]
                     return above if above is held else carry_on(above)
                 above = None
+    heads = recorder.heads
+    parent_id = b""
     if above is not None:
-        return _record_start(
-            recorder,
-            above.trace_id,
-            above.span_id,
-            False,
-            above._remote,  # pyright: ignore[reportPrivateUsage]
-            name,
-            kind,
-            links,
-            attributes,
-            more,
-            made,
-        )
-    if remote is not None:
-        trace_id, sampled = remote.trace_id, remote.sampled
+        around = above._head  # pyright: ignore[reportPrivateUsage]
+        head = around[encoding.TRACE_PART] + heads.span()
+        parent_id = around[encoding.SPAN_ID]
+        inherited = above._remote  # pyright: ignore[reportPrivateUsage]
     else:
-        trace_id = recorder.new_trace_id()
-        sampled = is_sampled(trace_id, recorder.sample_bound)
-    if not sampled:
-        recorder.unsampled += 1
-        return UnsampledRoot(trace_id, recorder.new_span_id(), remote)
-    parent_id = None if remote is None else remote.span_id
-    return _record_start(
-        recorder,
-        trace_id,
-        parent_id,
-        remote is not None,
-        remote,
-        name,
-        kind,
-        links,
-        attributes,
-        more,
-        made,
-    )
-
-
-def carry_on(above: NonRecordingSpan) -> UnsampledRoot:
-    """Return what makes an unsampled trace current where it is not: in another thread, say."""
-    return UnsampledRoot(above.trace_id, above.span_id, above._remote)  # pyright: ignore[reportPrivateUsage]
-
-
-def _record_start(
-    recorder: Recorder,
-    trace_id: str,
-    parent_id: str | None,
-    remote_parent: bool,
-    remote: SpanContext | None,
-    name: str,
-    kind: str | None,
-    links: Iterable[Any],
-    attributes: Mapping[str, Any] | None,
-    more: Mapping[str, Any],
-    made: type[Span],
-) -> Span:
-    span = made(trace_id, recorder.new_span_id(), remote)
+        inherited = remote
+        if remote is None:
+            head = heads.root()
+            sampled = head[encoding.SAMPLED_BY] < recorder.sample_digits
+        else:
+            around = head_of(remote.trace_id, remote.span_id)
+            head = around[encoding.TRACE_PART] + heads.span()
+            parent_id = around[encoding.SPAN_ID]
+            sampled = remote.sampled
+        if not sampled:
+            recorder.unsampled += 1
+            return UnsampledRoot(head, _remote=remote)
     around = ambient.get()
     if around is not None or attributes is not None:
         try:
@@ -476,20 +441,16 @@ def _record_start(
     except Exception as error:
         recorder.fault(error)
     admitted, plain = recorder.span_started(
-        trace_id,
-        span.span_id,
-        name,
-        parent_id,
-        kind,
-        attributes,
-        linked,
-        remote_parent,
+        head, name, parent_id, kind, attributes, linked, remote is not None
     )
-    span._recorder = recorder  # pyright: ignore[reportPrivateUsage]
     # Not the values: they need not live as long as the span.
-    span._keys = dict.fromkeys(plain) if plain else None  # pyright: ignore[reportPrivateUsage]
-    span._refused = not admitted  # pyright: ignore[reportPrivateUsage]
-    return span
+    keys: dict[str, Any] | None = dict.fromkeys(plain) if plain else None
+    return made(head, recorder, None, inherited, keys, not admitted)
+
+
+def carry_on(above: NonRecordingSpan) -> UnsampledRoot:
+    """Return what makes an unsampled trace current where it is not: in another thread, say."""
+    return UnsampledRoot(above._head, _remote=above._remote)  # pyright: ignore[reportPrivateUsage]
 
 
 def status_of(error: BaseException) -> Status:

@@ -245,10 +245,15 @@ def _is_plain_holder(value: Any) -> bool:
     return not isinstance(value, type) and (
         hasattr(kind, "__dataclass_fields__")
         or hasattr(kind, "__attrs_attrs__")
-        or hasattr(kind, "__struct_fields__")
+        or _is_record(kind)
         or hasattr(kind, "model_fields")
         or (hasattr(kind, "tolist") and hasattr(kind, "ndim") and getattr(value, "ndim", 0) > 0)
     )
+
+
+def _is_record(kind: Any) -> bool:
+    """Tell whether it is a Struct that is its fields; one compared by identity is a handle, as a span is."""
+    return hasattr(kind, "__struct_fields__") and kind.__struct_config__.eq
 
 
 def _fields(value: Any) -> Mapping[str, Any]:
