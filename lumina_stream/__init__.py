@@ -22,7 +22,8 @@ from lumina_stream.model.limits import Limits
 from lumina_stream.recording.carriers import SpanContext
 from lumina_stream.recording.propagation import extract, inject, propagate
 from lumina_stream.recording.redaction import DEFAULT, Redaction
-from lumina_stream.recording.span import CURRENT, Span
+from lumina_stream.recording.span import Span
+from lumina_stream.recording.starting import CURRENT
 from lumina_stream.recording.tracing import current_span, start_span, trace, with_attributes
 from lumina_stream.runtime import (
     Runtime,

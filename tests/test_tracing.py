@@ -36,9 +36,9 @@ async def test_with_and_async_with(recorded: Recorded) -> None:
 
 def test_neither_form_suspends(recorded: Recorded) -> None:
     block = lumina.trace("a")
-    for coroutine in (block.__aenter__(), block.__aexit__(None, None, None)):
+    for step in (lambda: block.__aenter__(), lambda: block.__aexit__(None, None, None)):
         with pytest.raises(StopIteration):
-            coroutine.send(None)
+            step().send(None)
     assert recorded.shape() == {"a": (None, "ok")}
 
 

@@ -28,7 +28,7 @@ class Enriching(LlmSpan):
 
     def _end(self, status: Status, error: ErrorInfo | None) -> None:
         recorder = self._recorder
-        if recorder is None or self.ended:
+        if recorder is None:
             return
         try:
             for stream in tuple(self._open):
@@ -38,7 +38,6 @@ class Enriching(LlmSpan):
                 self._texts.flush()
         except Exception as fault:
             recorder.fault(fault)
-        self.ended = True
         self._recorder = None
 
 

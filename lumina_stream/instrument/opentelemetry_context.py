@@ -57,6 +57,13 @@ class Attached(Span):
 
     token: Token[Context] = cast("Token[Context]", None)
 
+    _over: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was detached; the OpenTelemetry span may go on."""
+        return self._over
+
     @property
     def is_recording(self) -> bool:
         """Whether the OpenTelemetry span records."""
@@ -339,7 +346,7 @@ def _leave(held: Span | None, token: Token[Context]) -> None:
         if held is None:
             return
         if isinstance(held, _ENTRIES) and held.token is token:
-            held.ended = held._passed = True  # pyright: ignore[reportPrivateUsage]
+            held._over = held._passed = True  # pyright: ignore[reportPrivateUsage]
             return
         held = held._previous  # pyright: ignore[reportPrivateUsage]
 

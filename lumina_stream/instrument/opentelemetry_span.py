@@ -21,7 +21,7 @@ from lumina_stream.recording.carriers import SpanContext as Carried
 from lumina_stream.recording.context import ambient
 from lumina_stream.recording.encoding import head_of, span_id_of, trace_id_of
 from lumina_stream.recording.recorder import Recorder
-from lumina_stream.recording.span import Span, status_of
+from lumina_stream.recording.span import RecordedSpan, status_of
 from lumina_stream.recording.values import type_of
 
 MIRROR = "_lumina_mirror"
@@ -50,9 +50,10 @@ def mirror_of(span_id: int) -> Mirror | None:
     return None if found is None else found()
 
 
-class Mirror(Span):
+class Mirror(RecordedSpan):
     """What is recorded of an OpenTelemetry span: the same ids, the same times."""
 
+    _usual: bool = False
     _number: int = 0
     """The span id."""
     _sent: dict[str, Any] = {}
@@ -142,7 +143,7 @@ class Mirror(Span):
     def finish(self, span: Reported) -> None:
         """Record what the stream missed, and the end; the second time does nothing."""
         recorder = self._recorder
-        if recorder is None or self.ended:
+        if recorder is None:
             return
         _open.pop(self._number, None)
         status: Status = "ok"
@@ -162,7 +163,6 @@ class Mirror(Span):
                 name = span._name
         except Exception as fault:
             recorder.fault(fault)
-        self.ended = True
         self._recorder = None
         self._keys = None
         self._sent = _NOTHING
@@ -172,7 +172,7 @@ class Mirror(Span):
         recorder.span_ended(self._head, status, error, name, span._end_time or 0)
 
     def __del__(self) -> None:
-        if self.ended:
+        if self._recorder is None:
             return
         try:
             _open.pop(self._number, None)

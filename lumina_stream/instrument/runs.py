@@ -17,7 +17,8 @@ from lumina_stream.llm.span import LlmSpan
 from lumina_stream.llm.streams import TIME_TO_FIRST_CHUNK
 from lumina_stream.recording.context import active, recorder_now
 from lumina_stream.recording.recorder import Recorder
-from lumina_stream.recording.span import CURRENT, NonRecordingSpan, Span
+from lumina_stream.recording.span import NonRecordingSpan, Span
+from lumina_stream.recording.starting import CURRENT
 from lumina_stream.recording.tracing import start_span
 
 MAX_OPEN = 100_000

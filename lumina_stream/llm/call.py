@@ -9,8 +9,10 @@ from lumina_stream.llm.decorating import decorate
 from lumina_stream.llm.span import LlmSpan
 from lumina_stream.model.opentelemetry import kind_of
 from lumina_stream.recording.carriers import SpanContext
+from lumina_stream.recording.context import recorder_now
 from lumina_stream.recording.recorder import Recorder
-from lumina_stream.recording.span import CURRENT, OFF, Current, Span, start
+from lumina_stream.recording.span import OFF, Span
+from lumina_stream.recording.starting import CURRENT, Current, start
 from lumina_stream.recording.tracing import Trace, function_name
 from lumina_stream.recording.values import type_of
 
@@ -28,10 +30,11 @@ class TraceLlm(Trace):
     """What `trace_llm(...)` returns: a context manager (sync and async) and a decorator."""
 
     def __enter__(self) -> LlmSpan:
-        return cast("LlmSpan", super().__enter__())
+        recorder = recorder_now()
+        return cast("LlmSpan", OFF if recorder is None else self._enter(recorder))
 
     async def __aenter__(self) -> LlmSpan:
-        return cast("LlmSpan", super().__enter__())
+        return self.__enter__()
 
     def __call__(self, function: F) -> F:
         """Decorate a function: its keyword arguments are the request, its result is recorded."""

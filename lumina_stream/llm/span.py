@@ -14,7 +14,7 @@ from lumina_stream.llm.texts import Texts
 from lumina_stream.model.events import Channel, ErrorInfo, Status
 from lumina_stream.model.limits import CONTENT_LENGTH
 from lumina_stream.recording.recorder import Recorder
-from lumina_stream.recording.span import Span
+from lumina_stream.recording.span import RecordedSpan
 
 if TYPE_CHECKING:
     from typing import Self
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class LlmSpan(Span):
+class LlmSpan(RecordedSpan):
     """A span that understands what models answer. Made by `trace_llm`."""
 
+    _usual: bool = False
     _open: list[Stream] = []
     _left: bool = False
     _outcome: tuple[Status, ErrorInfo | None] | None = None
@@ -154,14 +155,14 @@ class LlmSpan(Span):
         super()._finish(None)
 
     def _finish(self, error: BaseException | None) -> None:
-        if error is None and self._open and not self.ended:
+        if error is None and self._open and self._recorder is not None:
             self._left = True
             return
         super()._finish(error)
 
     def _end(self, status: Status, error: ErrorInfo | None) -> None:
         recorder = self._recorder
-        if recorder is None or self.ended:
+        if recorder is None:
             return
         try:
             for stream in tuple(self._open):

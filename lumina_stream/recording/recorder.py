@@ -9,7 +9,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from lumina_stream.model import limits as limit_values
 from lumina_stream.model.clock import Clock
@@ -38,6 +38,7 @@ class Recorder:
 
     __slots__ = (
         "__weakref__",
+        "anchor_ns",
         "capture_content",
         "closed",
         "event_bytes",
@@ -57,9 +58,11 @@ class Recorder:
         "redactions",
         "sample_bound",
         "sample_digits",
+        "samples_all",
         "service",
         "string_length",
         "texts_pass",
+        "tick",
         "unsampled",
     )
 
@@ -96,9 +99,13 @@ class Recorder:
         """Attribute keys of which the same is true, as the fields `key` and, without it, `value`."""
         self.sample_bound = sampling.threshold(sample_rate)
         self.sample_digits = sampling.digits_of(self.sample_bound)
+        self.samples_all = sample_rate == 1.0
         self.capture_content = capture_content
         self.heads = heads or Heads()
-        self.now: Callable[[], int] = (clock or Clock()).now
+        clock = clock or Clock()
+        self.now: Callable[[], int] = clock.now
+        self.anchor_ns, self.tick = clock.anchor_ns, clock.monotonic
+        """Added up they are `now()`, without the frame that it costs."""
         self.closed = False
         """Whether this recorder belongs to a parent process: it drops everything, uncounted."""
         self.faults = 0
@@ -259,6 +266,37 @@ class Recorder:
 
     # --- parts ---------------------------------------------------------------------------------
 
+    def are_plain(self, attributes: Mapping[str, Any], known: int = 0) -> bool:
+        """Tell whether attributes are scalars that may be recorded as they are, under keys that may.
+
+        `known`: keys that the span has by now. A value's own code is not run.
+        """
+        whole: Any = attributes
+        if type_of(whole) is not dict or not self.texts_pass:
+            return False
+        if known + len(whole) > self.max_attributes:
+            return False
+        plain_keys, length = self.plain_keys, self.string_length
+        try:
+            for key, given in attributes.items():
+                kind = type_of(given)
+                if kind is str:
+                    if len(given) > length or not given.isascii():
+                        return False
+                elif kind is int:
+                    if not INT64_MIN <= given <= INT64_MAX:
+                        return False
+                elif kind is float:
+                    if given * 0.0 != 0.0:
+                        return False
+                elif kind is not bool:
+                    return False
+                if not plain_keys[key]:
+                    return False
+        except Exception:  # a key that is new, or none
+            return False
+        return True
+
     def attributes(
         self,
         attributes: Mapping[str, Any],
@@ -270,33 +308,12 @@ class Recorder:
         A dictionary that is plain already is returned itself. `keys`: those that the span has by
         now, if the limit counts them; its values mean nothing.
         """
+        if self.are_plain(attributes, 0 if keys is None else len(keys)):
+            if keys is not None:
+                for key in attributes:
+                    keys[key] = None
+            return cast("dict[str, Any]", attributes)
         plain_keys, length, texts_pass = self.plain_keys, self.string_length, self.texts_pass
-        known = 0 if keys is None else len(keys)
-        whole: Any = attributes
-        if type_of(whole) is dict and texts_pass and known + len(whole) <= self.max_attributes:
-            try:
-                for key, given in attributes.items():
-                    kind = type_of(given)
-                    if kind is str:
-                        if len(given) > length or not given.isascii():
-                            break
-                    elif kind is int:
-                        if not INT64_MIN <= given <= INT64_MAX:
-                            break
-                    elif kind is float:
-                        if given * 0.0 != 0.0:
-                            break
-                    elif kind is not bool:
-                        break
-                    if not plain_keys[key]:
-                        break
-                else:
-                    if keys is not None:
-                        for key in attributes:
-                            keys[key] = None
-                    return whole
-            except Exception:
-                pass  # a key that is new, or none
         if keys is None:
             keys = {}
         plain: dict[str, Any] = {}

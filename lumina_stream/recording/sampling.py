@@ -1,6 +1,7 @@
 """Head sampling by trace id, so that every process decides alike about one trace."""
 
 from lumina_stream.model.errors import ConfigurationError
+from lumina_stream.recording.encoding import SAMPLED_BY
 
 _RANGE = 1 << 56  # the random part of a W3C trace id: its last 14 digits
 
@@ -20,5 +21,10 @@ def is_sampled(trace_id: str, bound: int) -> bool:
 
 
 def digits_of(bound: int) -> bytes:
-    """Return what the last 14 digits of a trace id are less than, as text, where it is sampled."""
+    """Return a bound as `head_is_sampled` takes it."""
     return b"g" if bound >= _RANGE else b"%014x" % bound  # no digit is as great as a g
+
+
+def head_is_sampled(head: bytes, digits: bytes) -> bool:
+    """Do what `is_sampled` does, for the head of a root: digits of equal number compare as they count."""
+    return head[SAMPLED_BY] < digits

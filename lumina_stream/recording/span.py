@@ -4,23 +4,25 @@ Its calls never raise, never wait, and each leaves the program as one event at o
 once; what is called on it afterwards is counted and otherwise ignored.
 """
 
+# A span reads the private fields of the spans around it.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import sys
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
 from lumina_stream.model.codec import encode
-from lumina_stream.model.events import ErrorInfo, Link, Status
+from lumina_stream.model.events import ErrorInfo, Status
 from lumina_stream.recording import encoding
 from lumina_stream.recording.awaiting import DONE
-from lumina_stream.recording.carriers import SpanContext, is_valid
-from lumina_stream.recording.context import active, ambient, current
+from lumina_stream.recording.carriers import SpanContext
+from lumina_stream.recording.context import active, current
 from lumina_stream.recording.encoding import head_of
-from lumina_stream.recording.sampling import digits_of, threshold
 from lumina_stream.recording.values import type_of
 
 if TYPE_CHECKING:
@@ -28,23 +30,13 @@ if TYPE_CHECKING:
 
     from lumina_stream.recording.recorder import Recorder
 
+# Looked up once: these are asked for with every event.
 _join = b"".join
-_ATTRIBUTE_SET = encoding.ATTRIBUTE_SET[2]
-_ENDED = encoding.ENDED[0]
-_EVERYTHING = digits_of(threshold(1.0))
+_ATTRIBUTE_SET, _ENDED = encoding.ATTRIBUTE_SET[2], encoding.ENDED[0]
+_current, _set_current = current.get, current.set
 
 INVALID_TRACE_ID = "0" * 32
 INVALID_SPAN_ID = "0" * 16
-
-
-class Current:
-    """The default of `parent`: the current span is the parent."""
-
-    def __repr__(self) -> str:
-        return "CURRENT"
-
-
-CURRENT = Current()
 
 
 class Span(msgspec.Struct, eq=False, weakref=True):
@@ -66,7 +58,13 @@ class Span(msgspec.Struct, eq=False, weakref=True):
     _error: ErrorInfo | None = None
     _passed: bool = False
     _otel: Any = None
-    ended: bool = False
+    _usual: bool = True
+    """Whether it ends `ok` and with nothing to say, if no exception leaves the block."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        return self._recorder is None
 
     @property
     def trace_id(self) -> str:
@@ -112,9 +110,9 @@ class Span(msgspec.Struct, eq=False, weakref=True):
                     if len(keys) > recorder.max_attributes:
                         del keys[key]
                         raise KeyError  # the careful way counts it
-                time = recorder.now().to_bytes(8, "big")
+                tick, queue = recorder.tick, recorder.queue
+                time = (recorder.anchor_ns + tick()).to_bytes(8, "big")
                 data = _join((_ATTRIBUTE_SET, self._head, time, field, encode(value)))
-                queue = recorder.queue
                 if not queue.admit(data, queue.attributes_bound):
                     recorder.refused("attribute_set", self._head)
                 return self
@@ -172,7 +170,7 @@ class Span(msgspec.Struct, eq=False, weakref=True):
             return self._not_recorded("span_updated")
         if type_of(status) is not str or status not in ("ok", "error", "cancelled"):
             return self.add_event("invalid status", status=status)
-        self._status = status
+        self._status, self._usual = status, False
         self._error = ErrorInfo("", recorder.message(message)) if status == "error" else None
         return self
 
@@ -181,6 +179,7 @@ class Span(msgspec.Struct, eq=False, weakref=True):
         recorder = self._recorder
         if recorder is None or self._refused:
             return self._not_recorded("span_updated")
+        self._usual = False
         self._renamed = recorder.span_updated(self._head, name, ())
         return self
 
@@ -201,11 +200,11 @@ class Span(msgspec.Struct, eq=False, weakref=True):
     # --- context managers ------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        around = held = current.get()
+        around = held = _current()
         while around is not None:
             if around is self:  # entered twice: a second link to what is around would be a loop
                 if held is not self:
-                    current.set(self)
+                    _set_current(self)
                 return self
             around = around._previous
         self._make_current()
@@ -218,13 +217,24 @@ class Span(msgspec.Struct, eq=False, weakref=True):
         tb: TracebackType | None,
     ) -> None:
         around = self._previous
-        self._leave()
-        if error is not None and isinstance(error, GeneratorExit):
-            # Left by a generator that is closed, perhaps in a copy of its consumer's context: the
-            # consumer's own may hold this span still.
-            self._passed, self._previous = True, around
-        if not self.ended:
+        if around is None and _current() is self:
+            _set_current(None)
+        else:
+            self._leave()
+        recorder = self._recorder
+        if error is not None or recorder is None or not self._usual:
+            if error is not None and isinstance(error, GeneratorExit):
+                # Left by a generator that is closed, perhaps in a copy of its consumer's context: the
+                # consumer's own may hold this span still.
+                self._passed, self._previous = True, around
             self._finish(error)
+            return
+        self._recorder = None
+        tick, queue = recorder.tick, recorder.queue
+        time = (recorder.anchor_ns + tick()).to_bytes(8, "big")
+        end = _join((_ENDED, self._head, time))
+        if not queue.admit(end, queue.ends_bound):
+            recorder.refused("span_ended", self._head)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -238,36 +248,32 @@ class Span(msgspec.Struct, eq=False, weakref=True):
         self.__exit__(kind, error, tb)
         return DONE
 
-    def __del__(self) -> None:
-        # Collected while open: nobody can end it any more. At interpreter exit names may be gone.
-        try:
-            if self._recorder is not None and not self.ended:
-                self._end("abandoned", None)
-        except Exception:
-            pass
-
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.trace_id}/{self.span_id}>"
+        kind = Span if type(self) is RecordedSpan else type(self)
+        return f"<{kind.__name__} {self.trace_id}/{self.span_id}>"
 
     # --- inside ----------------------------------------------------------------------------------
 
     def _make_current(self) -> None:
         """Become current; only for a span that is not current anywhere around here yet."""
-        self._previous = resting(current.get())
-        current.set(self)
+        self._previous = resting(_current())
+        _set_current(self)
 
     def _leave(self) -> None:
         """Stop being current here; in a context where another span is current, do nothing."""
-        if current.get() is self:
-            around = self._previous
-            current.set(around if around is None or not around.ended else resting(around))
-            self._previous = None  # so that a chain of tasks does not keep all of its past alive
-        else:
+        if _current() is not self:
             self._passed = True
+            return
+        around = self._previous
+        if around is None:
+            _set_current(None)
+        else:
+            _set_current(around if around._recorder is not None else resting(around))
+            self._previous = None  # so that a chain of tasks does not keep all of its past alive
 
     def _finish(self, error: BaseException | None) -> None:
         recorder = self._recorder
-        if recorder is None or self.ended:
+        if recorder is None:
             return
         status, info = self._status, self._error
         if error is not None:
@@ -280,32 +286,44 @@ class Span(msgspec.Struct, eq=False, weakref=True):
 
     def _end(self, status: Status, error: ErrorInfo | None) -> None:
         recorder = self._recorder
-        if recorder is None or self.ended:
+        if recorder is None:
             return
-        self.ended = True
         self._recorder = None
-        self._keys = None
         if self._refused:
             recorder.refused("span_ended", self._head)
-        elif status != "ok" or error is not None or self._renamed is not None:
-            recorder.span_ended(self._head, status, error, self._renamed)
         else:
-            time = recorder.now().to_bytes(8, "big")
-            queue = recorder.queue
-            if not queue.admit(_join((_ENDED, self._head, time)), queue.ends_bound):
-                recorder.refused("span_ended", self._head)
+            recorder.span_ended(self._head, status, error, self._renamed)
 
     def _not_recorded(self, event_type: str) -> Self:
         recorder = self._recorder
         if recorder is not None:  # its start was refused: all it says is lost with it
             recorder.refused(event_type, self._head)
-        elif self.ended and active.recorder is not None:
+        elif active.recorder is not None:
             active.recorder.late_calls += 1
         return self
 
 
+class RecordedSpan(Span):
+    """A span whose events are recorded, and that ends as `abandoned` if it is collected while open."""
+
+    def __del__(self) -> None:
+        # Nobody can end it any more. At interpreter exit names may be gone.
+        try:
+            if self._recorder is not None:
+                self._end("abandoned", None)
+        except Exception:
+            pass
+
+
 class NonRecordingSpan(Span):
     """A span that records nothing: tracing is off, or its root was not sampled. All its children are it."""
+
+    _over: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        return self._over
 
     def end(self) -> None:
         """Do nothing: it is shared by all that is not recorded below it."""
@@ -318,6 +336,14 @@ class NonRecordingSpan(Span):
         """Do nothing."""
         return self
 
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        return None
+
     def _make_current(self) -> None:
         return None
 
@@ -327,9 +353,6 @@ class NonRecordingSpan(Span):
     def _not_recorded(self, event_type: str) -> Self:
         return self
 
-    def __del__(self) -> None:
-        return None
-
 
 class UnsampledRoot(NonRecordingSpan):
     """The root of a trace that was not sampled: current while its block runs, so that its children know."""
@@ -337,8 +360,17 @@ class UnsampledRoot(NonRecordingSpan):
     _make_current = Span._make_current
     _leave = Span._leave
 
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._leave()
+        self._over = True
+
     def _finish(self, error: BaseException | None) -> None:
-        self.ended = True
+        self._over = True
 
 
 class RemoteParent(NonRecordingSpan):
@@ -356,101 +388,22 @@ def resting(span: Span | None) -> Span | None:
     left in another context (a generator closed by another task, or out of order) is nobody's
     parent any more, though the context in which it was entered still holds it.
     """
-    while span is not None and span.ended and span._passed:  # pyright: ignore[reportPrivateUsage]
-        span = span._previous  # pyright: ignore[reportPrivateUsage]
+    while span is not None and span.ended and span._passed:
+        span = span._previous
     if span is not None:
         # Such spans in between are cut out, so that overlapping generators, each opened before the
         # last one is closed, do not keep all of their past alive.
-        previous = span._previous  # pyright: ignore[reportPrivateUsage]
-        while previous is not None and previous.ended and previous._passed:  # pyright: ignore[reportPrivateUsage]
-            previous = previous._previous  # pyright: ignore[reportPrivateUsage]
-        span._previous = previous  # pyright: ignore[reportPrivateUsage]
+        previous = span._previous
+        while previous is not None and previous.ended and previous._passed:
+            previous = previous._previous
+        span._previous = previous
     return span
 
 
 def here() -> Span | None:
     """Return the span of the code that runs now, None outside of any."""
-    span = current.get()
+    span = _current()
     return resting(span) if span is not None and span.ended else span
-
-
-def start(
-    recorder: Recorder,
-    name: str,
-    kind: str | None,
-    parent: Span | SpanContext | Current | None,
-    root: bool,
-    links: Iterable[Any],
-    attributes: Mapping[str, Any] | None,
-    more: Mapping[str, Any],
-    made: type[Span] = Span,
-) -> Span:
-    """Start a span: find its parent, decide on sampling, record its start. It is not current yet.
-
-    `made`: the class of a recorded one.
-    """
-    remote: SpanContext | None = None
-    above: Span | None = None
-    if not root:
-        if isinstance(parent, SpanContext) and is_valid(parent):
-            remote = parent
-        else:
-            held = current.get()
-            if held is not None and held.ended:
-                held = resting(held)
-            above = parent if isinstance(parent, Span) else held
-            if isinstance(above, NonRecordingSpan):
-                if isinstance(above, RemoteParent):
-                    remote = above._remote  # pyright: ignore[reportPrivateUsage]
-                elif above._head != OFF._head:  # pyright: ignore[reportPrivateUsage]
-                    return above if above is held else carry_on(above)
-                above = None
-    heads = recorder.heads
-    parent_id = b""
-    if above is not None:
-        around = above._head  # pyright: ignore[reportPrivateUsage]
-        head = around[encoding.TRACE_PART] + heads.span()
-        parent_id = around[encoding.SPAN_ID]
-        inherited = above._remote  # pyright: ignore[reportPrivateUsage]
-    else:
-        inherited = remote
-        if remote is None:
-            head = heads.root()
-            sampled = head[encoding.SAMPLED_BY] < recorder.sample_digits
-        else:
-            around = head_of(remote.trace_id, remote.span_id)
-            head = around[encoding.TRACE_PART] + heads.span()
-            parent_id = around[encoding.SPAN_ID]
-            sampled = remote.sampled
-        if not sampled:
-            recorder.unsampled += 1
-            return UnsampledRoot(head, _remote=remote)
-    around = ambient.get()
-    if around is not None or attributes is not None:
-        try:
-            attributes = {**(around or {}), **(attributes or {}), **more}
-        except Exception as error:  # no mapping, or one that cannot be read: the span goes on
-            recorder.fault(error)
-            attributes = {**(around or {}), **more}
-    else:
-        attributes = more
-    linked: tuple[Link, ...] = ()
-    try:
-        if links:
-            linked = recorder.links(links)
-    except Exception as error:
-        recorder.fault(error)
-    admitted, plain = recorder.span_started(
-        head, name, parent_id, kind, attributes, linked, remote is not None
-    )
-    # Not the values: they need not live as long as the span.
-    keys: dict[str, Any] | None = dict.fromkeys(plain) if plain else None
-    return made(head, recorder, None, inherited, keys, not admitted)
-
-
-def carry_on(above: NonRecordingSpan) -> UnsampledRoot:
-    """Return what makes an unsampled trace current where it is not: in another thread, say."""
-    return UnsampledRoot(above._head, _remote=above._remote)  # pyright: ignore[reportPrivateUsage]
 
 
 def status_of(error: BaseException) -> Status:

@@ -10,26 +10,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
 import msgspec
 
 from lumina_stream.recording import generators
+from lumina_stream.recording.awaiting import DONE
 from lumina_stream.recording.carriers import SpanContext
 from lumina_stream.recording.context import active, ambient, current, recorder_now
 from lumina_stream.recording.recorder import Recorder
-from lumina_stream.recording.span import (
-    CURRENT,
-    OFF,
-    Current,
-    NonRecordingSpan,
-    Span,
-    carry_on,
-    here,
-    start,
-)
+from lumina_stream.recording.span import OFF, NonRecordingSpan, Span, here
+from lumina_stream.recording.starting import CURRENT, Current, carry_on, enter, start
 from lumina_stream.recording.values import type_of
 
 P = ParamSpec("P")
@@ -60,6 +53,11 @@ class Trace(msgspec.Struct):
             recorder = recorder_now()
             if recorder is None:
                 return OFF
+        options = self.options
+        if self.span is None and (not options or _OPTIONS.isdisjoint(options)):
+            span = enter(recorder, self, options)
+            if span is not None:
+                return span
         return self._enter(recorder)
 
     def __exit__(
@@ -79,13 +77,14 @@ class Trace(msgspec.Struct):
     async def __aenter__(self) -> Span:
         return self.__enter__()
 
-    async def __aexit__(
+    def __aexit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         tb: TracebackType | None,
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         self.__exit__(kind, error, tb)
+        return DONE
 
     def __call__(self, function: F) -> F:
         """Decorate a function, coroutine function, generator or async generator function."""
