@@ -69,6 +69,10 @@ IN_FLIGHT_BYTES = 4 * MIB
 """Bytes sent and not yet acknowledged before a producer pauses: enough for 100 ms at 40 MiB/s."""
 COALESCE_S = 0.001
 """How long the exporter waits for more events before it frames what it has."""
+COALESCE_BUSY_EVENTS = 50
+"""Events found at once from which on it waits longer: a turn costs as much as the events of some spans."""
+COALESCE_BUSY_S = 0.004
+"""How long it waits then: at more than 12,000 events a second each is seen some 2 ms later."""
 HEARTBEAT_S = 2.0
 """Between two signs of life of a producer; a relay may ask for another interval."""
 LEASE_S = 10.0

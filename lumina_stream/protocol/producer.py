@@ -4,7 +4,10 @@ Sans-I/O. The shell calls `connected()`, sends what it returns, feeds every rece
 `receive()`, sends what `next_batch()` gives while it gives something, and calls `disconnected()`.
 """
 
+from bisect import bisect_right
 from collections import deque
+from collections.abc import Sequence
+from itertools import accumulate, islice
 from typing import TypeAlias
 
 import msgspec
@@ -119,9 +122,13 @@ class ProducerSession:
 
     def add(self, event: bytes) -> int:
         """Number an encoded event and keep it until it is acknowledged; return its seq."""
-        self._unsent.append(event)
-        self._numbered += 1
-        self._kept_bytes += len(event) + limits.EVENT_OVERHEAD
+        return self.extend((event,))
+
+    def extend(self, events: Sequence[bytes]) -> int:
+        """Do what `add` does for many events at once; return the seq of the last one."""
+        self._unsent.extend(events)
+        self._numbered += len(events)
+        self._kept_bytes += sum(map(len, events)) + len(events) * limits.EVENT_OVERHEAD
         return self._numbered
 
     def connected(self, wall_ns: int, mono_ns: int, spool: str = "") -> bytes:
@@ -161,16 +168,15 @@ class ProducerSession:
         """Return the next `batch` to send; None when there is none, or enough is in flight."""
         if not self.can_send:
             return None
-        first_seq = self._numbered - len(self._unsent) + 1
-        events: list[bytes] = []
-        size = 0
         unsent = self._unsent
-        while unsent and len(events) < self._frame_events:
-            following = size + len(unsent[0])
-            if events and following > self._frame_bytes:
-                break
-            size = following
-            events.append(unsent.popleft())
+        first_seq = self._numbered - len(unsent) + 1
+        count = min(len(unsent), self._frame_events)
+        sizes = list(accumulate(map(len, islice(unsent, count))))
+        if sizes[-1] > self._frame_bytes:
+            count = max(1, bisect_right(sizes, self._frame_bytes))
+        size = sizes[count - 1]
+        take = unsent.popleft
+        events = [take() for _ in range(count)]
         self._sent.append(_Sent(first_seq, events, size))
         self._in_flight += size
         return codec.encode(frames.Batch(first_seq, msgspec.Raw(codec.join_array(events))))
@@ -218,11 +224,12 @@ class ProducerSession:
         while self._acked < upto and self._sent:
             head = self._sent[0]
             stored = min(upto - self._acked, len(head.events))
-            taken = sum(map(len, head.events[:stored]))
+            whole = stored == len(head.events)
+            taken = head.size if whole else sum(map(len, head.events[:stored]))
             released += taken + stored * limits.EVENT_OVERHEAD
             self._in_flight -= taken
             self._acked += stored
-            if stored == len(head.events):
+            if whole:
                 self._sent.popleft()
             else:
                 self._sent[0] = _Sent(

@@ -100,8 +100,7 @@ class Redelivery:
             return found
         while session.has_room:
             events = self.leftover.take(limits.FRAME_EVENTS, limits.IN_FLIGHT_BYTES)
-            for event in events:
-                session.add(event)
+            session.extend(events)
             if not events:
                 break
         while (batch := session.next_batch()) is not None:

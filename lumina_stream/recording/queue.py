@@ -221,14 +221,9 @@ class EventQueue:
 
     def drain(self, most: int) -> list[bytes]:
         """Take out up to `most` events; they stay counted in `used` until they are released."""
-        taken: list[bytes] = []
-        take, keep = self.events.popleft, taken.append
-        try:
-            for _ in range(most):
-                keep(take())
-        except IndexError:
-            pass
-        return taken
+        events = self.events
+        take = events.popleft
+        return [take() for _ in range(min(most, len(events)))]
 
     def leave(self, *, delivered: bool) -> None:
         """Take note that tracing ends; `delivered`: the relay has everything and knows of the end."""

@@ -390,7 +390,8 @@ class Exporter:
                 quiet = 0
             quiet += 1
             if quiet <= _QUIET_TURNS:
-                await asyncio.sleep(limits.COALESCE_S)
+                busy = found >= limits.COALESCE_BUSY_EVENTS
+                await asyncio.sleep(limits.COALESCE_BUSY_S if busy else limits.COALESCE_S)
                 continue
             # The order matters: an append after `idle` is set wakes us, one before it is seen here.
             woken.clear()
@@ -421,8 +422,7 @@ class Exporter:
         found = 0
         while session.has_room and found < _DRAIN:
             events = queue.drain(limits.FRAME_EVENTS)
-            for event in events:
-                session.add(event)
+            session.extend(events)
             found += len(events)
             if len(events) < limits.FRAME_EVENTS:
                 break
