@@ -1,184 +1,266 @@
-"""What does a span cost the program? Off, sampled out and on, beside an empty `with` and a naive floor.
+"""What does a span cost the program? Ours in all its forms, beside an empty block, a naive floor and other tracers.
 
-Held equal: one thread, the same interpreter, one span and one attribute a round. Ours runs with its
-defaults: limits, redaction, the byte-bounded queue, taken out by a thread of the benchmark instead
-of a relay. The naive floor has none of these. The last rows compare the queue in memory with a spool,
-round by round in turn, so that both meet the same noise.
+Held equal: the interpreter, one thread that traces, and per table one process in which all cases run
+in turn, a millisecond or two each, many rounds; medians and quartiles are over the rounds. Ours runs with
+its defaults: limits, redaction, the byte-bounded queue, read by a thread that takes, counts and
+acknowledges as the exporter does. The naive floor is `NaiveSpan` in `emit_floor`: no limits, no
+sampling, no redaction, no reader. Peers (`emit_peers`) run their own pipelines up to the network, each in
+a process of its own in which ours, the floor and the empty block are measured too. The last table
+is processor time of whole processes whose spans are delivered and acknowledged (`emit_delivery`).
 """
 
-import contextvars
+import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections import deque
 from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
-import msgspec
+from emit_floor import (
+    BASE,
+    Case,
+    Figures,
+    Reader,
+    measure,
+    ratio,
+    spread,
+    traced,
+    traced_async,
+)
+from emit_peers import PEERS
 
 import lumina_stream as lumina
 from lumina_stream.protocol.frames import Hello
 from lumina_stream.recording.context import active
 from lumina_stream.recording.queue import EventQueue
+from lumina_stream.recording.recorder import Recorder
+from lumina_stream.transport.child_relay import ChildRelay
 from lumina_stream.transport.spool import SpoolQueue
 
-ROUNDS, BATCH = 31, 4_000
+HERE = Path(__file__).parent
+ROUNDS = 101
+DELIVERIES = 3
+LONG = "x" * 8_000
+TEN = {f"key.{n}": value for n, value in enumerate((1, "two", 3.5, True, "five" * 5) * 2)}
 
 
-class Empty:
-    """The cheapest context manager that Python has."""
+class Row(NamedTuple):
+    """A case of ours: `recorder` says which one is in force, `spans` how many there are in a block."""
 
-    __slots__ = ()
-
-    def __enter__(self) -> "Empty":
-        return self
-
-    def __exit__(self, kind: object, error: object, tb: object) -> None:
-        return None
+    case: Case
+    recorder: str = "on"
+    spans: int = 1
 
 
-_current: contextvars.ContextVar["NaiveSpan | None"] = contextvars.ContextVar("c", default=None)
-_encode = msgspec.msgpack.Encoder().encode
-_out: deque[bytes] = deque(maxlen=100_000)
+def bare(n: int) -> None:
+    for _ in range(n):
+        with lumina.trace("step"):
+            pass
 
 
-class NaiveSpan:
-    """A tracer of 40 lines: contextvar, hex ids, clock, one encode a call, a deque; no bounds at all."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __enter__(self) -> "NaiveSpan":
-        parent = _current.get()
-        self.trace_id = parent.trace_id if parent else os.urandom(16).hex()
-        self.span_id = os.urandom(8).hex()
-        self.token = _current.set(self)
-        self._emit("span_started", name=self.name, parent_id=parent.span_id if parent else None)
-        return self
-
-    def set_attribute(self, key: str, value: object) -> None:
-        self._emit("attribute_set", key=key, value=value)
-
-    def __exit__(self, kind: object, error: object, tb: object) -> None:
-        _current.reset(self.token)
-        self._emit("span_ended", status="error" if error else "ok")
-
-    def _emit(self, event_type: str, **fields: object) -> None:
-        _out.append(
-            _encode(
-                {
-                    "type": event_type,
-                    "trace_id": self.trace_id,
-                    "span_id": self.span_id,
-                    "time_ns": time.time_ns(),
-                    **fields,
-                }
-            )
-        )
+async def bare_async(n: int) -> None:
+    for _ in range(n):
+        async with lumina.trace("step"):
+            pass
 
 
-def measure(block: Callable[[], None], rounds: int = ROUNDS) -> list[float]:
-    """Return nanoseconds a call, one figure a round."""
-    figures: list[float] = []
-    for _ in range(rounds):
-        started = time.perf_counter_ns()
-        for _ in range(BATCH):
-            block()
-        figures.append((time.perf_counter_ns() - started) / BATCH)
-    return figures
+def ten(n: int) -> None:
+    for _ in range(n):
+        with lumina.trace("step", attributes=TEN):
+            pass
 
 
-def empty() -> None:
-    with Empty():
-        pass
+def ten_by_call(n: int) -> None:
+    for _ in range(n):
+        with lumina.trace("step") as span:
+            span.set_attributes(TEN)
 
 
-def bare() -> None:
-    with lumina.trace("step"):
-        pass
+def event(n: int) -> None:
+    for _ in range(n):
+        with lumina.trace("step") as span:
+            span.add_event("tick", n=1)
 
 
-def traced() -> None:
-    with lumina.trace("step") as span:
-        span.set_attribute("k", 1)
+def long_text(n: int) -> None:
+    for _ in range(n):
+        with lumina.trace("step") as span:
+            span.set_attribute("text", LONG)
 
 
-def naive() -> None:
-    with NaiveSpan("step") as span:
-        span.set_attribute("k", 1)
+def nested(n: int) -> None:
+    for _ in range(n):
+        with (
+            lumina.trace("a"),
+            lumina.trace("b"),
+            lumina.trace("c"),
+            lumina.trace("d"),
+            lumina.trace("e"),
+        ):
+            pass
 
 
-def drain(stop: threading.Event) -> None:
-    """Take events out as the exporter does, acknowledging at once."""
-    recorder = active.recorder
-    assert recorder is not None
-    upto: dict[int, int] = {}
-    while not stop.wait(0.001):
-        queue = recorder.queue
-        while taken := queue.drain(1_000):
-            upto[id(queue)] = upto.get(id(queue), 0) + len(taken)
-            queue.release(upto[id(queue)], sum(map(len, taken)) + 96 * len(taken))
+@lumina.trace
+def decorated_function() -> None:
+    pass
 
 
-def compare(folder: str) -> tuple[dict[str, list[float]], int]:
-    """Return figures of the queue in memory and of a spool, and how many events were refused."""
-    recorder = active.recorder
-    assert recorder is not None
+def decorated(n: int) -> None:
+    for _ in range(n):
+        decorated_function()
+
+
+def below(case: Callable[[int], None]) -> Callable[[int], None]:
+    """Return the case inside one span."""
+
+    def inside(n: int) -> None:
+        with lumina.trace("root"):
+            case(n)
+
+    return inside
+
+
+async def bare_async_below(n: int) -> None:
+    with lumina.trace("root"):
+        await bare_async(n)
+
+
+ROWS: dict[str, Row] = {
+    "off": Row(bare, "off"),
+    "off, async": Row(bare_async, "off"),
+    "sampled-out child": Row(below(bare), "none"),
+    "sampled-out child, async": Row(bare_async_below, "none"),
+    "sampled-out root": Row(bare, "none"),
+    "sampled-out root, async": Row(bare_async, "none"),
+    "span": Row(bare),
+    "span, async": Row(bare_async),
+    "child span": Row(below(bare)),
+    "span + 1 attribute": Row(traced),
+    "span + 1 attribute, async": Row(traced_async),
+    "span + 1 attribute, spool": Row(traced, "spool"),
+    "span with 10 attributes": Row(ten),
+    "span + 10 attributes in a call": Row(ten_by_call),
+    "span + 1 event": Row(event),
+    "span + a text of 8,000": Row(long_text),
+    "nested five deep, a span": Row(nested, "on", 5),
+    "decorated function": Row(decorated),
+}
+
+
+def ours(folder: str) -> Figures:
+    """Measure all rows in this process; every event must have been admitted."""
     spool = SpoolQueue(folder)
     spool.begin(Hello("bench", "nonce", 1, "bench"))
     spool.open()
     assert not spool.problem, spool.problem
-    queues: dict[str, EventQueue] = {"in memory": recorder.queue, "in a spool": spool}
-    figures: dict[str, list[float]] = {name: [] for name in queues}
-    for _ in range(ROUNDS):
-        for name, queue in queues.items():
-            recorder.queue = queue
-            while queue.pending:
-                time.sleep(0.001)
-            figures[name] += measure(traced, 1)
+    queues: list[EventQueue] = [EventQueue(), spool]
+    recorders: dict[str, Recorder | None] = {
+        "off": None,
+        "none": Recorder(queues[0], producer_id="bench", sample_rate=0.0),
+        "on": Recorder(queues[0], producer_id="bench"),
+        "spool": Recorder(queues[1], producer_id="bench"),
+    }
+    cases = BASE | {name: row.case for name, row in ROWS.items()}
+
+    def prepare(name: str) -> None:
+        active.recorder = recorders[ROWS[name].recorder] if name in ROWS else None
+
+    with Reader(*queues):
+        figures = measure(cases, ROUNDS, prepare)
+    active.recorder = None
     spool.leave(delivered=True)
-    return figures, spool.losses.total
+    lost = sum(queue.losses.total for queue in queues)
+    assert not lost, f"{lost} events were refused"
+    for name, row in ROWS.items():
+        figures[name] = [figure / row.spans for figure in figures[name]]
+    return figures
+
+
+def print_ours(figures: Figures) -> None:
+    print(f"{'ns':32} median  quartiles      x empty  x naive floor")
+    for name, values in figures.items():
+        form = ", async" if name.endswith(", async") else ""
+        middle, low, high = spread(values)
+        print(
+            f"{name:32} {middle:6.0f}  {low:6.0f} {high:6.0f} {ratio(figures, name, f'empty{form}'):9.2f}"
+            f" {ratio(figures, name, f'naive{form}'):9.2f}"
+        )
+
+
+def print_peers() -> None:
+    """Measure the peers, each in its own process."""
+    print("\nspan + 1 attribute, in a process of each peer's")
+    print(f"{'ns':34} median  quartiles        ours, async  peer / ours  ours / floor")
+    for name in PEERS:
+        command = [sys.executable, str(HERE / "emit_peers.py"), name]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+        if done.returncode == 3:
+            print(f"{name:34} not installed")
+            continue
+        if done.returncode:
+            print(f"{name:34} failed: {done.stderr.strip().splitlines()[-1:]}")
+            continue
+        found = json.loads(done.stdout.splitlines()[-1])
+        figures: Figures = found["figures"]
+        middle, low, high = spread(figures["peer"])
+        mine = statistics.median(figures["lumina, async"])
+        print(
+            f"{name + ' ' + found['version']:34} {middle:6.0f}  {low:6.0f} {high:6.0f} {mine:13.0f}"
+            f" {middle / mine:12.1f} {ratio(figures, 'lumina, async', 'naive, async'):12.2f}"
+        )
+
+
+def print_deliveries() -> None:
+    """Measure whole processes, in turn: ours with a relay, OpenTelemetry's exporter with a sink."""
+    program = [sys.executable, str(HERE / "emit_delivery.py")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with tempfile.TemporaryDirectory() as folder:
+        relay = ChildRelay.start("--data", folder)
+        with subprocess.Popen([*program, "sink"], text=True, **pipes) as sink:  # type: ignore[call-overload]
+            assert sink.stdout is not None and sink.stdin is not None
+            urls = {"lumina": relay.url, "otlp": f"http://127.0.0.1:{int(sink.stdout.readline())}"}
+            print("\nprocessor time of the whole process, us for each span that was acknowledged")
+            for title, spans, per_s in (
+                ("as fast as can be", 20_000, 0),
+                ("1,000 spans a second", 2_000, 1_000),
+            ):
+                used: dict[str, list[float]] = {name: [] for name in urls}
+                for _ in range(DELIVERIES):
+                    for name, url in urls.items():
+                        command = [*program, name, url, str(spans), str(per_s)]
+                        done = subprocess.run(
+                            command, check=False, capture_output=True, text=True, timeout=120
+                        )
+                        if not done.returncode:
+                            used[name].append(float(done.stdout))
+                if not used["otlp"]:
+                    print(f"{title}: OpenTelemetry's exporter is not installed")
+                    continue
+                lumina_us, otlp_us = map(statistics.median, used.values())
+                print(
+                    f"{title:22} lumina-stream {lumina_us:6.1f} {sorted(used['lumina'])}"
+                    f"  OpenTelemetry SDK + OTLP/HTTP {otlp_us:6.1f} {sorted(used['otlp'])}"
+                    f"  {otlp_us / lumina_us:.1f} times"
+                )
+            sink.stdin.close()
+        relay.close()
 
 
 def main() -> None:
-    """Print the table."""
-    rows: dict[str, list[float]] = {"empty `with`": measure(empty), "off": measure(bare)}
-    lumina.init("bench", export=False, sample_rate=0.0)
-    rows["sampled-out root"] = measure(bare)
-    with lumina.trace("root"):
-        rows["sampled-out child"] = measure(bare)
-    runtime = lumina.init("bench", export=False)
-    runtime.queue.reading = True
-    stop = threading.Event()
-    drainer = threading.Thread(target=drain, args=(stop,))
-    drainer.start()
-    rows["naive floor, span + 1 attribute"] = measure(naive)
-    rows["lumina, span"] = measure(bare)
-    rows["lumina, span + 1 attribute"] = measure(traced)
-    with tempfile.TemporaryDirectory() as folder:
-        queues, lost = compare(folder)
-    stop.set()
-    drainer.join()
-    lost += lumina.statistics().lost
-    rows |= {f"span + 1 attribute, {name}": figures for name, figures in queues.items()}
-    base = statistics.median(rows["empty `with`"])
-    floor = statistics.median(rows["naive floor, span + 1 attribute"])
+    """Print the tables."""
     print(
-        f"Python {platform.python_version()}, {os.cpu_count()} cores, lumina-stream {lumina.__version__}"
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f},"
+        f" lumina-stream {lumina.__version__}"
     )
-    print(f"{'':34} median    min   x empty  x naive floor")
-    for name, figures in rows.items():
-        median = statistics.median(figures)
-        print(
-            f"{name:34} {median:6.0f} {min(figures):6.0f} ns {median / base:6.2f} {median / floor:8.2f}"
-        )
-    ratios = [b / a for a, b in zip(*queues.values(), strict=True)]
-    print(f"spool / memory, median of the rounds: {statistics.median(ratios):.2f}")
-    print(f"events refused during the run: {lost}")
+    with tempfile.TemporaryDirectory() as folder:
+        print_ours(ours(folder))
+    print_peers()
+    print_deliveries()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
