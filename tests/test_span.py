@@ -8,7 +8,7 @@ import pytest
 from support.recorded import Recorded
 
 import lumina_stream as lumina
-from lumina_stream.model.events import AttributeSet, Link, SpanEnded, SpanUpdated
+from lumina_stream.model.events import AttributeSet, Link, SpanEnded, SpanStarted, SpanUpdated
 
 
 class Hostile:
@@ -263,6 +263,16 @@ def test_a_large_event_is_cut_and_marked_never_larger_than_a_frame(recorded: Rec
     assert len(start.links) == 100  # type: ignore[union-attr]
     assert lumina.statistics().lost == 0
     assert isinstance(recorded.poll()[-2], SpanUpdated)
+
+
+def test_large_attributes_given_as_keywords_are_cut_as_well(recorded: Recorded) -> None:
+    many = {f"k{n}": "x" * 8000 for n in range(20)}
+    for _ in range(2):  # the second time the name and the keys are known
+        with lumina.trace("span", **many):
+            pass
+    for start in (event for event in recorded.poll() if isinstance(event, SpanStarted)):
+        assert 3 <= len(start.attributes) < 20
+        assert start.marks is not None and start.marks["@attributes"].startswith("cut:")
 
 
 def test_repr_names_the_ids(recorded: Recorded) -> None:

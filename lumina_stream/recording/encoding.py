@@ -13,6 +13,7 @@ import operator
 import os
 from binascii import hexlify
 from collections.abc import Callable, Iterable
+from struct import Struct
 from typing import Any, TypeAlias
 
 from lumina_stream.model.codec import decode, encode
@@ -35,6 +36,7 @@ _SPAN = encode("span_id") + b"\xb0"  # a string of 16
 _TIME = encode("time_ns") + b"\xcf"  # an unsigned integer of 8 bytes
 _TRACE_ID = slice(len(_TRACE), len(_TRACE) + 32)
 _SPAN_ID = slice(_TRACE_ID.stop + len(_SPAN), _TRACE_ID.stop + len(_SPAN) + 16)
+_TIME_AT = _SPAN_ID.stop + len(_TIME)
 TRACE_PART = slice(_TRACE_ID.stop)
 """Where a head says which trace: what the heads of a parent and its children share."""
 SPAN_ID = _SPAN_ID
@@ -72,6 +74,11 @@ def compose(opening: Opening, head: bytes, time_ns: int, fields: Iterable[bytes]
     parts = [b"", head, time_ns.to_bytes(8, "big"), *fields]
     parts[0] = opening[len(parts) - 3]
     return b"".join(parts)
+
+
+def packer(opening: Opening) -> Callable[[bytes, bytes, int], bytes]:
+    """Return what writes an opening, a head and a time: in one call, what all events begin with."""
+    return Struct(f">{len(opening[0])}s{_TIME_AT}sQ").pack
 
 
 def head_of(trace_id: str, span_id: str) -> bytes:

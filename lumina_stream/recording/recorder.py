@@ -51,8 +51,11 @@ class Recorder:
         "max_attributes",
         "name_fields",
         "now",
+        "plain_bytes",
         "plain_keys",
         "plain_length",
+        "pop_root",
+        "pop_span",
         "producer_id",
         "queue",
         "redactions",
@@ -89,10 +92,12 @@ class Recorder:
         self.redactions = Redactions(redaction)
         self.plain_keys = self.redactions.plain_keys
         self.texts_pass = self.redactions.texts_pass
+        self.plain_bytes = limits.event_bytes - 1024
+        """Encoded bytes of attributes with which an event is not too large, whatever else is in it."""
         self.plain_length = -1
-        """Characters of a text that may be recorded as it is, in an event that is not too large."""
+        """Characters of a text of which the same is true, and that may be recorded as it is."""
         if self.texts_pass:
-            self.plain_length = min(limits.string_length, (limits.event_bytes - 1024) // 4)
+            self.plain_length = min(limits.string_length, self.plain_bytes // 4)
         self.name_fields: dict[str, bytes] = {}
         """Names that may be recorded as they are, as fields."""
         self.key_fields: dict[str, bytes] = {}
@@ -102,6 +107,7 @@ class Recorder:
         self.samples_all = sample_rate == 1.0
         self.capture_content = capture_content
         self.heads = heads or Heads()
+        self.pop_root, self.pop_span = self.heads.pop_root, self.heads.pop_span
         clock = clock or Clock()
         self.now: Callable[[], int] = clock.now
         self.anchor_ns, self.tick = clock.anchor_ns, clock.monotonic

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 # Looked up once: these are asked for with every event.
 _join = b"".join
 _ATTRIBUTE_SET, _ENDED = encoding.ATTRIBUTE_SET[2], encoding.ENDED[0]
+_pack_set, _pack_ended = encoding.packer(encoding.ATTRIBUTE_SET), encoding.packer(encoding.ENDED)
 _current, _set_current = current.get, current.set
 
 INVALID_TRACE_ID = "0" * 32
@@ -111,8 +112,8 @@ class Span(msgspec.Struct, eq=False, weakref=True):
                         del keys[key]
                         raise KeyError  # the careful way counts it
                 tick, queue = recorder.tick, recorder.queue
-                time = (recorder.anchor_ns + tick()).to_bytes(8, "big")
-                data = _join((_ATTRIBUTE_SET, self._head, time, field, encode(value)))
+                begun = _pack_set(_ATTRIBUTE_SET, self._head, recorder.anchor_ns + tick())
+                data = _join((begun, field, encode(value)))
                 if not queue.admit(data, queue.attributes_bound):
                     recorder.refused("attribute_set", self._head)
                 return self
@@ -231,8 +232,7 @@ class Span(msgspec.Struct, eq=False, weakref=True):
             return
         self._recorder = None
         tick, queue = recorder.tick, recorder.queue
-        time = (recorder.anchor_ns + tick()).to_bytes(8, "big")
-        end = _join((_ENDED, self._head, time))
+        end = _pack_ended(_ENDED, self._head, recorder.anchor_ns + tick())
         if not queue.admit(end, queue.ends_bound):
             recorder.refused("span_ended", self._head)
 

@@ -1,6 +1,6 @@
 """How a span begins: where it hangs, whether it is sampled, and its first event.
 
-`enter` is what happens nearly always, in one piece; `start` is the rest, and knows every case.
+`Block.__enter__` is what happens nearly always, in one piece; `start` is the rest, and knows every case.
 """
 
 # A span reads the private fields of the spans around it.
@@ -8,13 +8,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Coroutine, Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
 
 from lumina_stream.model.codec import encode
 from lumina_stream.recording import encoding
+from lumina_stream.recording.awaiting import DONE
 from lumina_stream.recording.carriers import SpanContext, is_valid
-from lumina_stream.recording.context import ambient, current
+from lumina_stream.recording.context import active, ambient, current, recorder_now
 from lumina_stream.recording.encoding import head_of
 from lumina_stream.recording.sampling import head_is_sampled
 from lumina_stream.recording.span import (
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 
 # Looked up once: these are asked for with every span.
 _join = b"".join
+_pack_started = encoding.packer(encoding.STARTED)
 _STARTED, _PARENT, _ATTRIBUTES = encoding.STARTED, encoding.PARENT, encoding.ATTRIBUTES
 _TRACE_PART, _SPAN_ID, _SAMPLED_BY = encoding.TRACE_PART, encoding.SPAN_ID, encoding.SAMPLED_BY
 _current, _set_current, _ambient = current.get, current.set, ambient.get
@@ -47,68 +52,150 @@ class Current:
 
 CURRENT = Current()
 
+OPTIONS = frozenset(("kind", "parent", "root", "links", "attributes", "capture"))
+"""Keywords of `trace` that are no attributes."""
 
-class Block(Protocol):
-    """What `trace` returns, as far as a span that it enters is concerned."""
+
+class Block(msgspec.Struct):
+    """A block of code that has a span: entered, it starts one, and left, it ends it."""
 
     name: str
-    span: Span | None
+    options: dict[str, Any]
+    """The keywords of `trace` as they came: taken apart when a span starts, so that off is nearly free."""
+    span: Span | None = None
+    outer: list[Span] | None = None
 
+    def __enter__(self) -> Span:
+        recorder = active.recorder
+        if recorder is None:
+            if not active.automatic:
+                return OFF
+            recorder = recorder_now()
+            if recorder is None:
+                return OFF
+        # From here to the end: what `start` and `_make_current` do, where all is as it mostly is: a name
+        # that was met before, attributes that need no change, and around it a running span or none.
+        held = _current()
+        options = self.options
+        if self.span is not None or (options and not OPTIONS.isdisjoint(options)):
+            return self._enter(recorder)
+        try:
+            if held is None:
+                pop = recorder.pop_root
+                head = pop()
+                if not recorder.samples_all and head[_SAMPLED_BY] >= recorder.sample_digits:
+                    recorder.unsampled += 1
+                    self.span = span = UnsampledRoot(head)
+                    _set_current(span)
+                    return span
+                fields, parent, remote = 1, b"", None
+            elif held._recorder is not None:
+                previous = held._previous
+                if previous is not None and previous._recorder is None:
+                    return self._enter(recorder)  # `resting` has something to do
+                pop = recorder.pop_span
+                around = held._head
+                head = around[_TRACE_PART] + pop()
+                fields, parent, remote = 2, _PARENT + around[_SPAN_ID], held._remote
+            elif type(held) is UnsampledRoot and not held._over:
+                return held
+            else:
+                return self._enter(recorder)
+            name = recorder.name_fields[self.name]
+            keys: dict[str, Any] | None = None
+            more = b""
+            if options:
+                if not recorder.are_plain(options):
+                    return self._enter(recorder)
+                more = _ATTRIBUTES + encode(options)
+                keys = dict.fromkeys(options)
+                fields += 1
+        except Exception:  # a pool that is empty, a name that is new or no name at all
+            return self._enter(recorder)
+        if _ambient() is not None or len(more) > recorder.plain_bytes:
+            return self._enter(recorder)
+        tick, queue = recorder.tick, recorder.queue
+        begun = _pack_started(_STARTED[fields], head, recorder.anchor_ns + tick())
+        self.span = span = RecordedSpan(head, recorder, held, remote, keys)
+        if not queue.admit(_join((begun, name, parent, more)), queue.starts_bound):
+            span._refused, span._usual = True, False
+            recorder.refused("span_started", head)
+        _set_current(span)
+        return span
 
-def enter(recorder: Recorder, block: Block, attributes: dict[str, Any]) -> Span | None:
-    """Do at once what `start` and `_make_current` do, where all is as it mostly is.
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        span = self.span
+        if span is not None:
+            if self.outer:  # entered more than once: leave the one that is current here
+                span = self._entered_here(self.outer)
+            else:
+                self.span = None
+            span.__exit__(kind, error, tb)
 
-    That is: a name that was met before, attributes that need no change, and around it a running span
-    or none. Otherwise return None, with nothing done.
-    """
-    held = _current()
-    if _ambient() is not None:
-        return None
-    heads = recorder.heads
-    remote: SpanContext | None = None
-    keys: dict[str, Any] | None = None
-    fields, parent, more = 1, b"", b""
-    try:
+    async def __aenter__(self) -> Span:
+        return self.__enter__()
+
+    def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> Coroutine[Any, Any, None]:
+        self.__exit__(kind, error, tb)
+        return DONE
+
+    def start(self, recorder: Recorder) -> Span:
+        """Start the span; it is not current yet."""
+        try:
+            options = self.options
+            if OPTIONS.isdisjoint(options):
+                return start(recorder, self.name, None, CURRENT, False, (), None, options)
+            get = options.get
+            return start(
+                recorder,
+                self.name,
+                get("kind"),
+                get("parent", CURRENT),
+                get("root", False),
+                get("links", ()),
+                get("attributes"),
+                {key: value for key, value in options.items() if key not in OPTIONS},
+            )
+        except Exception as error:  # never into the program, whatever was handed over
+            recorder.fault(error)
+            return OFF
+
+    def _enter(self, recorder: Recorder) -> Span:
+        """Do what `__enter__` does, whatever there is to look at."""
+        span = self.start(recorder)
+        if span is OFF:
+            return span
+        held = self.span
         if held is None:
-            pop = heads.pop_root
-            head = pop()
-            if not recorder.samples_all and head[_SAMPLED_BY] >= recorder.sample_digits:
-                recorder.unsampled += 1
-                block.span = span = UnsampledRoot(head)
-                _set_current(span)
+            if span is _current():  # not sampled, as what is around it: nothing of its own to end
                 return span
-        elif held._recorder is not None:
-            previous = held._previous
-            if previous is not None and previous._recorder is None:
-                return None  # `resting` has something to do
-            pop = heads.pop_span
-            around = held._head
-            head = around[_TRACE_PART] + pop()
-            parent = _PARENT + around[_SPAN_ID]
-            remote = held._remote
-            fields = 2
-        elif type(held) is UnsampledRoot and not held._over:
-            return held
-        else:
-            return None
-        name = recorder.name_fields[block.name]
-        if attributes:
-            if not recorder.are_plain(attributes):
-                return None
-            more = _ATTRIBUTES + encode(attributes)
-            keys = dict.fromkeys(attributes)
-            fields += 1
-    except Exception:  # a pool that is empty, a name that is new or no name at all
-        return None
-    tick, queue = recorder.tick, recorder.queue
-    time = (recorder.anchor_ns + tick()).to_bytes(8, "big")
-    start = _join((_STARTED[fields], head, time, name, parent, more))
-    block.span = span = RecordedSpan(head, recorder, held, remote, keys)
-    if not queue.admit(start, queue.starts_bound):
-        span._refused, span._usual = True, False
-        recorder.refused("span_started", head)
-    _set_current(span)
-    return span
+        else:  # the same object entered again while it is open, here or in another task
+            if isinstance(span, NonRecordingSpan):
+                span = carry_on(span)
+            if self.outer is None:
+                self.outer = []
+            self.outer.append(held)
+        self.span = span
+        span._make_current()
+        return span
+
+    def _entered_here(self, outer: list[Span]) -> Span:
+        here, last = _current(), self.span
+        for index, span in enumerate(outer):
+            if span is here:
+                return outer.pop(index)
+        self.span = outer.pop()
+        return cast("Span", last)
 
 
 def start(

@@ -10,134 +10,32 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
-from types import TracebackType
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
 import msgspec
 
 from lumina_stream.recording import generators
-from lumina_stream.recording.awaiting import DONE
 from lumina_stream.recording.carriers import SpanContext
 from lumina_stream.recording.context import active, ambient, current, recorder_now
-from lumina_stream.recording.recorder import Recorder
 from lumina_stream.recording.span import OFF, NonRecordingSpan, Span, here
-from lumina_stream.recording.starting import CURRENT, Current, carry_on, enter, start
+from lumina_stream.recording.starting import CURRENT, Block, Current, carry_on
 from lumina_stream.recording.values import type_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
 
-_OPTIONS = frozenset(("kind", "parent", "root", "links", "attributes", "capture"))
-"""Keywords of `trace` that are no attributes."""
-
 ARGUMENTS = "function.arguments"
 RESULT = "function.result"
 
 
-class Trace(msgspec.Struct):
+class Trace(Block):
     """What `trace(...)` returns: a context manager (sync and async) and a decorator."""
-
-    name: str
-    options: dict[str, Any]
-    """The keywords of `trace` as they came: taken apart when a span starts, so that off is nearly free."""
-    span: Span | None = None
-    outer: list[Span] | None = None
-
-    def __enter__(self) -> Span:
-        recorder = active.recorder
-        if recorder is None:
-            if not active.automatic:
-                return OFF
-            recorder = recorder_now()
-            if recorder is None:
-                return OFF
-        options = self.options
-        if self.span is None and (not options or _OPTIONS.isdisjoint(options)):
-            span = enter(recorder, self, options)
-            if span is not None:
-                return span
-        return self._enter(recorder)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        span = self.span
-        if span is not None:
-            if self.outer:  # entered more than once: leave the one that is current here
-                span = self._entered_here(self.outer)
-            else:
-                self.span = None
-            span.__exit__(kind, error, tb)
-
-    async def __aenter__(self) -> Span:
-        return self.__enter__()
-
-    def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> Coroutine[Any, Any, None]:
-        self.__exit__(kind, error, tb)
-        return DONE
 
     def __call__(self, function: F) -> F:
         """Decorate a function, coroutine function, generator or async generator function."""
         return decorate(function, self)
-
-    def start(self, recorder: Recorder) -> Span:
-        """Start the span; it is not current yet."""
-        try:
-            options = self.options
-            if _OPTIONS.isdisjoint(options):
-                return start(recorder, self.name, None, CURRENT, False, (), None, options)
-            get = options.get
-            return start(
-                recorder,
-                self.name,
-                get("kind"),
-                get("parent", CURRENT),
-                get("root", False),
-                get("links", ()),
-                get("attributes"),
-                {key: value for key, value in options.items() if key not in _OPTIONS},
-            )
-        except Exception as error:  # never into the program, whatever was handed over
-            recorder.fault(error)
-            return OFF
-
-    def _enter(self, recorder: Recorder) -> Span:
-        span = self.start(recorder)
-        if span is OFF:
-            return span
-        held = self.span
-        if held is None:
-            if (
-                span is current.get()
-            ):  # not sampled, as what is around it: nothing of its own to end
-                return span
-        else:  # the same object entered again while it is open, here or in another task
-            if isinstance(span, NonRecordingSpan):
-                span = carry_on(span)
-            if self.outer is None:
-                self.outer = []
-            self.outer.append(held)
-        self.span = span
-        span._make_current()  # pyright: ignore[reportPrivateUsage]
-        return span
-
-    def _entered_here(self, outer: list[Span]) -> Span:
-        here, last = current.get(), self.span
-        for index, span in enumerate(outer):
-            if span is here:
-                return outer.pop(index)
-        self.span = outer.pop()
-        return cast("Span", last)
 
 
 @overload
