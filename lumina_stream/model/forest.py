@@ -76,7 +76,7 @@ class Forest:
 
     def adopt(self, tree: TraceTree) -> None:
         """Note which producers a restored tree has spans of, so that their fate reaches it."""
-        for producer_id in {node.start[1] for node in tree if node.start is not None}:
+        for producer_id in tree.producer_ids:
             self.join(tree.trace_id, producer_id)
 
     def remove(self, trace_id: str) -> TraceTree | None:

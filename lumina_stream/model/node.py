@@ -113,16 +113,24 @@ class SpanNode(msgspec.Struct, eq=False):
     """Its place in the order in which its tree met the spans."""
     parent_id: str | None = None
     parent: SpanNode | None = None
-    children: list[SpanNode] | None = None
     name: str = ""
-    named: Stamp | None = None
     kind: str | None = None
-    start: Stamp | None = None
-    end: Stamp | None = None
+    start_ns: int | None = None
+    """When the span started, None while its start is missing."""
+    producer_id: str | None = None
+    """Who started the span, None while its start is missing."""
+    start_seq: int = 0
+    last_ns: int = 0
+    remote_parent: bool = False
+    end_ns: int | None = None
+    """When the span ended, None if it has not."""
+    ended_by: str = ""
+    end_seq: int = 0
     status: Status | None = None
     error: ErrorInfo | None = None
-    remote_parent: bool = False
-    last_ns: int = 0
+    renamed: Stamp | None = None
+    """Who named it, unless that was its start."""
+    children: list[SpanNode] | None = None
     values: dict[str, Value] | None = None
     events: dict[Stamp, SpanEventRecord] | None = None
     texts: dict[tuple[str, int], Text] | None = None
@@ -137,14 +145,32 @@ class SpanNode(msgspec.Struct, eq=False):
     def __repr__(self) -> str:
         return f"<SpanNode {self.name or self.span_id!r} {self.state}>"
 
+    # The parts of these stamps are fields: a million tuples would take 64 MB each.
+    @property
+    def start(self) -> Stamp | None:
+        """Return the stamp of the start that counts, None while it is missing."""
+        if self.start_ns is None or self.producer_id is None:
+            return None
+        return (self.start_ns, self.producer_id, self.start_seq)
+
+    @property
+    def end(self) -> Stamp | None:
+        """Return the stamp of the end that counts, None if the span has not ended."""
+        return None if self.end_ns is None else (self.end_ns, self.ended_by, self.end_seq)
+
+    @property
+    def named(self) -> Stamp | None:
+        """Return the stamp of what gave the span its name, None if nothing has."""
+        return self.start if self.renamed is None else self.renamed
+
     @property
     def state(self) -> State:
         """Return what is true of the span now, its producer's fate included."""
         if self.status is not None:
             return self.status
-        if self.start is None:
+        if self.producer_id is None:
             return "missing"
-        match self._producers.state(self.start[1]):
+        match self._producers.state(self.producer_id):
             case "alive":
                 return "running"
             case "lost":
@@ -158,37 +184,22 @@ class SpanNode(msgspec.Struct, eq=False):
         return self.state == "running"
 
     @property
-    def producer_id(self) -> str | None:
-        """Return who started the span, None while its start is missing."""
-        return None if self.start is None else self.start[1]
-
-    @property
     def service(self) -> str:
         """Return the service name of the span's producer, or an empty string."""
-        return "" if self.start is None else self._producers.service(self.start[1])
-
-    @property
-    def start_ns(self) -> int | None:
-        """Return when the span started, None while its start is missing."""
-        return None if self.start is None else self.start[0]
-
-    @property
-    def end_ns(self) -> int | None:
-        """Return when the span ended, None if it has not."""
-        return None if self.end is None else self.end[0]
+        return "" if self.producer_id is None else self._producers.service(self.producer_id)
 
     @property
     def duration_ns(self) -> int | None:
         """Return how long the span took, None while start or end is missing; never negative."""
-        if self.start is None or self.end is None:
+        if self.start_ns is None or self.end_ns is None:
             return None
-        return max(0, self.end[0] - self.start[0])
+        return max(0, self.end_ns - self.start_ns)
 
     @property
     def last_seen_ns(self) -> int:
         """Return the last sign of life: of the producer if it is lost, else of the span itself."""
-        if self.start is not None and self.status is None:
-            producer = self._producers.get(self.start[1])
+        if self.producer_id is not None and self.status is None:
+            producer = self._producers.get(self.producer_id)
             if producer is not None and producer.state == "lost":
                 return max(producer.last_seen_ns, self.last_ns)
         return self.last_ns
@@ -259,8 +270,8 @@ class SpanNode(msgspec.Struct, eq=False):
     def flags(self) -> list[str]:
         """Return the conflicts that were found: see the constants of this module."""
         found = set(self.conflicts or ())
-        if self.events and self.end is not None:
-            end_ns = self.end[0]
+        if self.events and self.end_ns is not None:
+            end_ns = self.end_ns
             if any(stamp[0] > end_ns for stamp in self.events):
                 found.add(EVENT_AFTER_END)
         return sorted(found)
@@ -272,4 +283,4 @@ class SpanNode(msgspec.Struct, eq=False):
 
 def start_order(node: SpanNode) -> tuple[int, str]:
     """Order siblings: by start time, then span id."""
-    return (0 if node.start is None else node.start[0], node.span_id)
+    return (node.start_ns or 0, node.span_id)

@@ -41,16 +41,17 @@ class SpanRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 def record_of(node: SpanNode) -> SpanRecord:
     """Return the record of a span."""
+    start = node.start
     return SpanRecord(
         node.span_id,
         node.parent_id,
         node.name,
         node.kind,
-        node.start,
+        start,
         node.end,
         node.status,
         node.error,
-        node.named,
+        start if node.renamed is None else node.renamed,
         node.remote_parent,
         node.last_ns,
         tuple(sorted(node.conflicts)) if node.conflicts else (),

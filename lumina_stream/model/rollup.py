@@ -108,8 +108,7 @@ def witness_order(node: SpanNode) -> tuple[bool, int, int, str]:
     """Order the calls of one response: the one that says most of it first."""
     call = call_of(node)
     assert call is not None
-    start_ns = 0 if node.start is None else node.start[0]
-    return (not call.model, -call.told, start_ns, node.span_id)
+    return (not call.model, -call.told, node.start_ns or 0, node.span_id)
 
 
 def cost_usd(rollup: Rollup) -> Decimal | None:
@@ -210,11 +209,10 @@ def _upward(node: SpanNode) -> Rollup:
 
 
 def _sum(node: SpanNode) -> None:
-    start, end, sums = node.start, node.end, node.sums
-    spans, errors = int(start is not None), int(node.status == "error")
+    sums = node.sums
+    spans, errors = int(node.start_ns is not None), int(node.status == "error")
     running = int(node.is_open)
-    start_ns = max(0, start[0]) if start is not None else 0
-    end_ns = max(0, end[0]) if end is not None else 0
+    start_ns, end_ns = max(0, node.start_ns or 0), max(0, node.end_ns or 0)
     if sums is not None:
         spans += sums.spans
         running += sums.open

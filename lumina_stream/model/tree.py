@@ -52,6 +52,9 @@ from lumina_stream.model.usage import (
     label_text,
 )
 
+_NEVER_NS = 2**63
+"""Later than any time that an event may have."""
+
 Touched = tuple[str, ...]
 """Span ids whose row, parent or children changed; empty when the event brought nothing new."""
 
@@ -73,7 +76,6 @@ class TraceTree:
         "_responses",
         "_roots",
         "_start_ns",
-        "_started",
         "_started_by",
         "_ungrouped",
         "calls",
@@ -106,7 +108,6 @@ class TraceTree:
         self._open: dict[str, dict[str, SpanNode]] = {}  # by producer: started, not ended
         self._cut: dict[str, SpanNode] = {}
         self._names: dict[str, str] = {}
-        self._started = 0
         self._started_by: dict[str, int] = {}  # producer id -> how many spans it started
         # What may stand for the trace, best first: (0, start, id) of a root, (1, start, id) of a
         # span below one that has not started. What is no longer so is dropped when it is met.
@@ -124,7 +125,7 @@ class TraceTree:
         self._responses: dict[str, dict[str, SpanNode]] = {}  # response id -> its calls
         self._error_count = 0
         self.last_ns = 0
-        self._start_ns = 0
+        self._start_ns = _NEVER_NS
         self._end_ns = 0
         self._bounds_stale = False
 
@@ -135,7 +136,7 @@ class TraceTree:
         take = _TAKE.get(type(event))
         if take is None:
             return ()
-        return take(self, event, (event.time_ns, producer_id, seq))
+        return take(self, event, producer_id, seq)
 
     def producer_changed(self, producer_id: str) -> Touched:
         """Say that a shared `producers` changed one producer's state; return its open spans."""
@@ -165,11 +166,11 @@ class TraceTree:
             tier, start_ns, span_id = candidates[0]
             node = self._nodes[span_id]
             parent = node.parent
-            if node.start is not None and node.start[0] == start_ns:
+            if node.start_ns == start_ns:
                 if parent is None:
                     if tier == 0:
                         return node
-                elif tier == 1 and parent.start is None:
+                elif tier == 1 and parent.start_ns is None:
                     return node
             heapq.heappop(candidates)
         return self._nodes.get(self._least_id)
@@ -197,12 +198,12 @@ class TraceTree:
     @property
     def span_count(self) -> int:
         """Return how many spans have started."""
-        return self._started
+        return sum(self._started_by.values())
 
     @property
     def missing_count(self) -> int:
         """Return how many spans were mentioned and have not started."""
-        return len(self._nodes) - self._started
+        return len(self._nodes) - self.span_count
 
     @property
     def open_count(self) -> int:
@@ -234,11 +235,16 @@ class TraceTree:
         return [producer_id for producer_id, spans in self._open.items() if spans]
 
     @property
+    def producer_ids(self) -> tuple[str, ...]:
+        """Return the producers that started spans here."""
+        return tuple(self._started_by)
+
+    @property
     def start_ns(self) -> int:
         """Return when the first span started, 0 if none has."""
         if self._bounds_stale:
             self._find_bounds()
-        return self._start_ns
+        return 0 if self._start_ns == _NEVER_NS else self._start_ns
 
     @property
     def end_ns(self) -> int:
@@ -253,7 +259,7 @@ class TraceTree:
         root = self.root
         return (
             root is not None
-            and root.start is not None
+            and root.start_ns is not None
             and root.state != "running"
             and self.open_count == 0
         )
@@ -414,7 +420,8 @@ class TraceTree:
                     record.kind,
                     remote_parent=record.remote_parent,
                 ),
-                stamp,
+                stamp[1],
+                stamp[2],
             )
         node = self._nodes.get(record.span_id) or self._add(record.span_id)
         if node is None:
@@ -424,10 +431,11 @@ class TraceTree:
                 SpanEnded(
                     self.trace_id, record.span_id, record.end[0], record.status, record.error
                 ),
-                record.end,
+                record.end[1],
+                record.end[2],
             )
-        if record.named is not None and (node.named is None or record.named >= node.named):
-            node.named, node.name = record.named, self._names.setdefault(record.name, record.name)
+        if record.named is not None:
+            self._rename(node, record.name, record.named)
         for key, value in (record.values or {}).items():
             self._set_value(node, key, value)
         for event in record.events:
@@ -456,44 +464,102 @@ class TraceTree:
 
     # --- one event type each -----------------------------------------------------------------
 
-    def _span_started(self, event: SpanStarted, stamp: Stamp) -> Touched:
+    # The commonest events go straight through, without a call or a tuple that they can do without:
+    # these functions are most of what a relay does for an event.
+
+    def _span_started(self, event: SpanStarted, producer_id: str, seq: int) -> Touched:
+        nodes, span_id, parent_id = self._nodes, event.span_id, event.parent_id
+        if span_id in nodes or parent_id == span_id:
+            return self._start_known(event, (event.time_ns, producer_id, seq))
+        number = len(nodes)
+        if number >= self.max_spans:
+            return self._truncate("spans")
+        intern, time_ns, name, kind = self._names.setdefault, event.time_ns, event.name, event.kind
+        # Nothing hangs from the span yet: it closes no cycle.
+        node = nodes[span_id] = SpanNode(
+            self.producers,
+            span_id,
+            number,
+            parent_id,
+            None,
+            intern(name, name),
+            None if kind is None else intern(kind, kind),
+            time_ns,
+            producer_id,
+            seq,
+            time_ns if time_ns > 0 else 0,
+            event.remote_parent,
+        )
+        self._order.append(node)
+        spans = self._open.get(producer_id)
+        if spans is None:
+            spans = self._open[producer_id] = {}
+        spans[span_id] = node
+        started_by = self._started_by
+        started_by[producer_id] = started_by.get(producer_id, 0) + 1
+        if time_ns > self.last_ns:
+            self.last_ns = time_ns
+        if 0 < time_ns < self._start_ns:
+            self._start_ns = time_ns
+        parent = None
+        if parent_id is not None:
+            parent = nodes.get(parent_id) or self._add(parent_id)
+        if parent is None:
+            self._roots[span_id] = node
+            self._stand(node)
+            touched = (span_id,)
+        else:
+            node.parent = parent
+            # One string for an id, however many children name it.
+            node.parent_id = parent_id = parent.span_id
+            if parent.children is None:
+                parent.children = [node]
+            else:
+                parent.children.append(node)
+            if parent.rollup is not None:
+                _mark(parent)
+            if parent.start_ns is None:
+                self._stand(node)
+            touched = (span_id, parent_id)
+        if event.attributes:
+            self._set_values(node, event.attributes, (time_ns, producer_id, seq), event.marks)
+        if event.links:
+            self._add_links(node, event.links, (time_ns, producer_id, seq))
+        if event.marks:
+            _add_marks(node, event.marks, (time_ns, producer_id, seq))
+        return touched
+
+    def _start_known(self, event: SpanStarted, stamp: Stamp) -> Touched:
+        """Take in the start of a span that was named or started before."""
         span_id = event.span_id
-        node = self._nodes.get(span_id)
+        node = self._nodes.get(span_id) or self._add(span_id)
         if node is None:
-            if event.parent_id != span_id:
-                return self._new_span(event, stamp)
-            node = self._add(span_id)
-            if node is None:
-                return ()
-        if node.start is None:
-            self._started += 1
+            return ()
+        known = node.start
+        if known is None:
             started_by = self._started_by
             started_by[stamp[1]] = started_by.get(stamp[1], 0) + 1
             self._begin(node, stamp)
-            start_ns = stamp[0]
-            if start_ns > 0 and (start_ns < self._start_ns or not self._start_ns):
-                self._start_ns = start_ns
+            if 0 < stamp[0] < self._start_ns:
+                self._start_ns = stamp[0]
             touched = self._declare(node, event)
             self._stand(node)
-        elif stamp == node.start:
+        elif stamp == known:
             return ()
         else:
             if _differs(node, event, stamp):
                 _flag(node, DUPLICATE_START)
-            if stamp > node.start:
+            if stamp > known:
                 if node.status is None:
-                    del self._open[node.start[1]][span_id]
-                self._moved(node.start[1], stamp[1])
+                    del self._open[known[1]][span_id]
+                self._moved(known[1], stamp[1])
                 self._begin(node, stamp)
                 self._bounds_stale = True
                 touched = self._declare(node, event)
                 self._stand(node)
             else:
                 touched = self._mention(node, event.parent_id)
-        if node.named is None or stamp > node.named:
-            node.named = stamp
-            name = event.name
-            node.name = self._names.setdefault(name, name)
+        self._rename(node, event.name, stamp)
         if event.attributes:
             self._set_values(node, event.attributes, stamp, event.marks)
         if event.links:
@@ -511,83 +577,39 @@ class TraceTree:
             self.changed_calls[span_id] = None
         return touched
 
-    def _new_span(self, event: SpanStarted, stamp: Stamp) -> Touched:
-        """Take in the start of a span that nothing was heard of.
+    def _attribute_set(self, event: AttributeSet, producer_id: str, seq: int) -> Touched:
+        span_id, time_ns, key = event.span_id, event.time_ns, event.key
+        node = self._nodes.get(span_id) or self._add(span_id)
+        if node is None:
+            return ()
+        value = Value(event.value, (time_ns, producer_id, seq), event.marks)
+        if node.values is None and key not in CALL_KEYS:
+            node.values = {self._names.setdefault(key, key): value}
+        elif not self._set_value(node, key, value):
+            return self._finish(node, time_ns, False)
+        if time_ns > node.last_ns:
+            node.last_ns = time_ns
+            if time_ns > self.last_ns:
+                self.last_ns = time_ns
+        if node.rollup is not None:
+            _mark(node)
+        return (span_id,)
 
-        The commonest of starts, so in one piece: nothing hangs from the span, it closes no cycle.
-        """
-        nodes = self._nodes
-        if len(nodes) >= self.max_spans:
-            return self._truncate("spans")
-        span_id, parent_id, name, kind = event.span_id, event.parent_id, event.name, event.kind
-        intern = self._names.setdefault
-        node = nodes[span_id] = SpanNode(
-            self.producers,
-            span_id,
-            len(nodes),
-            parent_id,
-            name=intern(name, name),
-            named=stamp,
-            kind=None if kind is None else intern(kind, kind),
-            start=stamp,
-            remote_parent=event.remote_parent,
-            last_ns=stamp[0] if stamp[0] > 0 else 0,
-        )
-        self._order.append(node)
-        self._started += 1
-        started_by = self._started_by
-        started_by[stamp[1]] = started_by.get(stamp[1], 0) + 1
-        spans = self._open.get(stamp[1])
-        if spans is None:
-            spans = self._open[stamp[1]] = {}
-        spans[span_id] = node
-        if stamp[0] > self.last_ns:
-            self.last_ns = stamp[0]
-        if stamp[0] > 0 and (stamp[0] < self._start_ns or not self._start_ns):
-            self._start_ns = stamp[0]
-        parent = None
-        if parent_id is not None:
-            parent = nodes.get(parent_id) or self._add(parent_id)
-        if parent is None:
-            self._roots[span_id] = node
-        else:
-            node.parent = parent
-            if parent.children is None:
-                parent.children = [node]
-            else:
-                parent.children.append(node)
-            if parent.rollup is not None:
-                _mark(parent)
-        if parent is None or parent.start is None:
-            self._stand(node)
-        if event.attributes:
-            self._set_values(node, event.attributes, stamp, event.marks)
-        if event.links:
-            self._add_links(node, event.links, stamp)
-        if event.marks:
-            _add_marks(node, event.marks, stamp)
-        return (span_id,) if parent is None else (span_id, parent.span_id)
-
-    def _attribute_set(self, event: AttributeSet, stamp: Stamp) -> Touched:
+    def _attributes_set(self, event: AttributesSet, producer_id: str, seq: int) -> Touched:
         node = self._nodes.get(event.span_id) or self._add(event.span_id)
         if node is None:
             return ()
-        changed = self._set_value(node, event.key, Value(event.value, stamp, event.marks))
-        return self._finish(node, stamp, changed)
-
-    def _attributes_set(self, event: AttributesSet, stamp: Stamp) -> Touched:
-        node = self._nodes.get(event.span_id) or self._add(event.span_id)
-        if node is None:
-            return ()
+        stamp = (event.time_ns, producer_id, seq)
         if event.marks:
             _add_marks(node, event.marks, stamp)
         self._set_values(node, event.attributes, stamp, event.marks)
-        return self._finish(node, stamp, True)
+        return self._finish(node, event.time_ns, True)
 
-    def _event_added(self, event: EventAdded, stamp: Stamp) -> Touched:
+    def _event_added(self, event: EventAdded, producer_id: str, seq: int) -> Touched:
         node = self._nodes.get(event.span_id) or self._add(event.span_id)
         if node is None:
             return ()
+        stamp = (event.time_ns, producer_id, seq)
         if node.events is None:
             node.events = {}
         if stamp in node.events:
@@ -596,12 +618,13 @@ class TraceTree:
             return self._truncate("events")
         name = self._names.setdefault(event.name, event.name)
         node.events[stamp] = SpanEventRecord(stamp, name, event.attributes, event.marks)
-        return self._finish(node, stamp, True)
+        return self._finish(node, event.time_ns, True)
 
-    def _text_streamed(self, event: TextStreamed, stamp: Stamp) -> Touched:
+    def _text_streamed(self, event: TextStreamed, producer_id: str, seq: int) -> Touched:
         node = self._nodes.get(event.span_id) or self._add(event.span_id)
         if node is None:
             return ()
+        stamp = (event.time_ns, producer_id, seq)
         if node.texts is None:
             node.texts = {}
         key = (event.channel, event.index)
@@ -611,50 +634,54 @@ class TraceTree:
         changed = known is None or stamp > known.stamp
         if changed:
             node.texts[key] = Text(stamp, event.text)
-        return self._finish(node, stamp, changed)
+        return self._finish(node, event.time_ns, changed)
 
-    def _span_updated(self, event: SpanUpdated, stamp: Stamp) -> Touched:
+    def _span_updated(self, event: SpanUpdated, producer_id: str, seq: int) -> Touched:
         node = self._nodes.get(event.span_id) or self._add(event.span_id)
         if node is None:
             return ()
+        stamp = (event.time_ns, producer_id, seq)
         changed = bool(event.links) and self._add_links(node, event.links, stamp)
-        if event.name is not None and (node.named is None or stamp > node.named):
-            node.named, node.name, changed = (
-                stamp,
-                self._names.setdefault(event.name, event.name),
-                True,
-            )
-        return self._finish(node, stamp, changed)
+        if event.name is not None:
+            changed = self._rename(node, event.name, stamp) or changed
+        return self._finish(node, event.time_ns, changed)
 
-    def _span_ended(self, event: SpanEnded, stamp: Stamp) -> Touched:
-        node = self._nodes.get(event.span_id) or self._add(event.span_id)
-        if node is None or stamp == node.end:
+    def _span_ended(self, event: SpanEnded, producer_id: str, seq: int) -> Touched:
+        span_id, time_ns = event.span_id, event.time_ns
+        node = self._nodes.get(span_id) or self._add(span_id)
+        if node is None:
             return ()
-        if node.end is None or stamp > node.end:
-            if node.end is None:
-                if stamp[0] > self._end_ns:
-                    self._end_ns = stamp[0]
-                if node.start is not None:
-                    del self._open[node.start[1]][node.span_id]
-            else:
+        if node.end_ns is None:
+            if time_ns > self._end_ns:
+                self._end_ns = time_ns
+            if node.producer_id is not None:
+                del self._open[node.producer_id][span_id]
+            self._end(node, event, producer_id, seq)
+        else:
+            known, stamp = node.end, (time_ns, producer_id, seq)
+            if stamp == known:
+                return ()
+            if _ends_differ(node, event, stamp):
+                _flag(node, DOUBLE_END)
+            if known is not None and stamp > known:
                 self._bounds_stale = True
-                if _ends_differ(node, event, stamp):
-                    _flag(node, DOUBLE_END)
                 if node.status == "error":
                     self._error_count -= 1
-            if event.status == "error":
-                self._error_count += 1
-            node.end, node.status, node.error = stamp, event.status, event.error
-        elif _ends_differ(node, event, stamp):
-            _flag(node, DOUBLE_END)
-        if event.name is not None and (node.named is None or stamp > node.named):
-            node.named, node.name = stamp, self._names.setdefault(event.name, event.name)
+                self._end(node, event, producer_id, seq)
+        if event.name is not None:
+            self._rename(node, event.name, (time_ns, producer_id, seq))
         if event.marks:
-            _add_marks(node, event.marks, stamp)
-        return self._finish(node, stamp, True)
+            _add_marks(node, event.marks, (time_ns, producer_id, seq))
+        if time_ns > node.last_ns:
+            node.last_ns = time_ns
+            if time_ns > self.last_ns:
+                self.last_ns = time_ns
+        if node.rollup is not None:
+            _mark(node)
+        return (span_id,)
 
-    def _events_lost(self, event: EventsLost, stamp: Stamp) -> Touched:
-        count = event.by_trace.get(self.trace_id, 0)
+    def _events_lost(self, event: EventsLost, producer_id: str, seq: int) -> Touched:
+        count, stamp = event.by_trace.get(self.trace_id, 0), (event.time_ns, producer_id, seq)
         if not count or stamp in self.losses:
             return ()
         self.losses[stamp] = (count, event.reason, event.exact)
@@ -663,9 +690,10 @@ class TraceTree:
     def _producer_event(
         self,
         event: ProducerStarted | ProducerLost | ProducerReturned | ProducerEnded,
-        stamp: Stamp,
+        producer_id: str,
+        seq: int,
     ) -> Touched:
-        changed = self.producers.apply(event, stamp[1], stamp[2])
+        changed = self.producers.apply(event, producer_id, seq)
         return () if changed is None else self.producer_changed(changed)
 
     # --- nodes and edges ---------------------------------------------------------------------
@@ -678,12 +706,12 @@ class TraceTree:
         node = SpanNode(self.producers, span_id, len(self._order))
         self._nodes[span_id] = self._roots[span_id] = node
         self._order.append(node)
-        if not self._started and (not self._least_id or span_id < self._least_id):
+        if not self._started_by and (not self._least_id or span_id < self._least_id):
             self._least_id = span_id
         return node
 
     def _begin(self, node: SpanNode, stamp: Stamp) -> None:
-        node.start = stamp
+        node.start_ns, node.producer_id, node.start_seq = stamp
         if node.status is None:
             spans = self._open.get(stamp[1])
             if spans is None:
@@ -740,7 +768,7 @@ class TraceTree:
                 self._detach(weakest, touched)
                 self._roots[weakest.span_id] = weakest
                 self._stand(weakest)
-        node.parent = parent
+        node.parent, node.parent_id = parent, parent.span_id
         if parent.children is None:
             parent.children = [node]
         else:
@@ -775,9 +803,9 @@ class TraceTree:
     def _stand(self, node: SpanNode) -> None:
         """Note a span that may stand for the trace from now on; see `root`."""
         parent = node.parent
-        if node.start is not None and (parent is None or parent.start is None):
+        if node.start_ns is not None and (parent is None or parent.start_ns is None):
             tier = 0 if parent is None else 1
-            heapq.heappush(self._candidates, (tier, node.start[0], node.span_id))
+            heapq.heappush(self._candidates, (tier, node.start_ns, node.span_id))
 
     def _moved(self, old: str, new: str) -> None:
         """Note that a span is now another producer's."""
@@ -789,18 +817,33 @@ class TraceTree:
 
     # --- small parts -------------------------------------------------------------------------
 
-    def _finish(self, node: SpanNode, stamp: Stamp, changed: bool) -> Touched:
-        later = stamp[0] > node.last_ns
+    def _finish(self, node: SpanNode, time_ns: int, changed: bool) -> Touched:
+        later = time_ns > node.last_ns
         if later:
-            node.last_ns = stamp[0]
-            if stamp[0] > self.last_ns:
-                self.last_ns = stamp[0]
+            node.last_ns = time_ns
+            if time_ns > self.last_ns:
+                self.last_ns = time_ns
         if not changed:
             # A span that may be new, named at no known time, is touched as well.
             return (node.span_id,) if later or node.last_ns <= 0 else ()
         if node.rollup is not None:
             _mark(node)
         return (node.span_id,)
+
+    def _end(self, node: SpanNode, event: SpanEnded, producer_id: str, seq: int) -> None:
+        node.end_ns, node.ended_by, node.end_seq = event.time_ns, producer_id, seq
+        node.status, node.error = event.status, event.error
+        if event.status == "error":
+            self._error_count += 1
+
+    def _rename(self, node: SpanNode, name: str, stamp: Stamp) -> bool:
+        """Take over a name if nothing later gave one; return whether it was."""
+        start, named = node.start, node.named
+        if named is not None and (stamp < named or (stamp == named and stamp != start)):
+            return False
+        node.name = self._names.setdefault(name, name)
+        node.renamed = None if stamp == start else stamp
+        return True
 
     def _set_value(self, node: SpanNode, key: str, value: Value) -> bool:
         values = node.values
@@ -850,27 +893,27 @@ class TraceTree:
         return ()
 
     def _find_bounds(self) -> None:
-        starts = (n.start[0] for n in self._order if n.start is not None)
-        ends = (n.end[0] for n in self._order if n.end is not None)
-        self._start_ns = min((ns for ns in starts if ns > 0), default=0)
+        starts = (n.start_ns for n in self._order if n.start_ns is not None)
+        ends = (n.end_ns for n in self._order if n.end_ns is not None)
+        self._start_ns = min((ns for ns in starts if ns > 0), default=_NEVER_NS)
         self._end_ns = max(0, max(ends, default=0))
         self._bounds_stale = False
 
 
 def _differs(node: SpanNode, event: SpanStarted, stamp: Stamp) -> bool:
     """Tell whether a second start says something else than the first: the same span may come twice."""
-    assert node.start is not None
-    if node.parent_id != event.parent_id or node.start[0] != event.time_ns:
+    assert node.producer_id is not None
+    if node.parent_id != event.parent_id or node.start_ns != event.time_ns:
         return True
     # A kind follows from attributes, and the copies of a span may have been made before they were set.
-    return node.kind != event.kind and not (is_imported(stamp[1]) or is_imported(node.start[1]))
+    return node.kind != event.kind and not (is_imported(stamp[1]) or is_imported(node.producer_id))
 
 
 def _ends_differ(node: SpanNode, event: SpanEnded, stamp: Stamp) -> bool:
-    if node.end is None or node.end[0] != event.time_ns:
+    if node.end_ns != event.time_ns:
         return True
     # OpenTelemetry has no word for `cancelled`: of one end, a copy may say less than the stream.
-    return node.status != event.status and is_imported(stamp[1]) == is_imported(node.end[1])
+    return node.status != event.status and is_imported(stamp[1]) == is_imported(node.ended_by)
 
 
 def _weakest_of_cycle(node: SpanNode, parent: SpanNode) -> SpanNode | None:
@@ -904,7 +947,7 @@ def _add_marks(node: SpanNode, marks: dict[str, str], stamp: Stamp) -> None:
 
 _NOTHING = Rollup(0, 0, 0, 0, 0)
 
-_Take = Callable[[TraceTree, Any, Stamp], Touched]
+_Take = Callable[[TraceTree, Any, str, int], Touched]
 
 _TAKE = cast(
     "dict[type, _Take]",
