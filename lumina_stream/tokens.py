@@ -8,16 +8,16 @@ they send. Both read the same kind of file, a line a token:
     read    lumina_r_pX9...  the team's dashboards
 
 Wrong files raise `TokenFileError`; what its text says never has a token in it.
+
+A program that only sends its token compares none: hashlib, hmac and secrets, which load OpenSSL, are
+imported where they are used.
 """
 
 from __future__ import annotations
 
-import hmac
 import os
-import secrets
 import stat
 from collections.abc import Iterable
-from hashlib import sha256
 from typing import Literal, NamedTuple, TypeAlias
 
 Kind: TypeAlias = Literal["write", "read", "both"]
@@ -60,6 +60,8 @@ class Secret(NamedTuple):
 
 def digest_of(token: str | bytes) -> bytes:
     """Return by what a token is compared and remembered."""
+    from hashlib import sha256
+
     data = token if isinstance(token, bytes) else token.encode("utf-8", "surrogateescape")
     return sha256(data).digest()
 
@@ -71,6 +73,8 @@ def token_of(kind: Kind, value: str, label: str) -> Token:
 
 def matching(tokens: Iterable[Token], digest: bytes) -> Token | None:
     """Return the token with a digest. All are compared, so that the time says nothing about which."""
+    import hmac
+
     found: Token | None = None
     for token in tokens:
         if hmac.compare_digest(token.digest, digest):
@@ -80,6 +84,8 @@ def matching(tokens: Iterable[Token], digest: bytes) -> Token | None:
 
 def make(kind: Kind) -> str:
     """Return a new token: 256 random bits, with a beginning that secret scanners can look for."""
+    import secrets
+
     return f"lumina_{kind[0]}_{secrets.token_urlsafe(32)}"
 
 

@@ -1,5 +1,7 @@
 """Who may do what: every combination of token, Host, Origin and role that matters."""
 
+import hmac
+
 import pytest
 
 from lumina_stream.model.errors import ConfigurationError
@@ -180,16 +182,14 @@ def test_every_token_is_compared_by_its_digest_in_constant_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Row 16: as many comparisons, of equal length, whichever token matches and if none does."""
-    import lumina_stream.tokens as module
-
     compared: list[int] = []
-    real = module.hmac.compare_digest
+    real = hmac.compare_digest
 
     def compare(one: bytes, other: bytes) -> bool:
         compared.append(len(one) + len(other))
         return real(one, other)
 
-    monkeypatch.setattr(module.hmac, "compare_digest", compare)
+    monkeypatch.setattr(hmac, "compare_digest", compare)
     tokens = [token_of("both", name * 20, "") for name in "abc"]
     access = Access("127.0.0.1", 4318, tokens=tokens)
     for given in ("a" * 20, "c" * 20, "a" * 19 + "b", "x", ""):

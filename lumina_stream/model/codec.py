@@ -5,8 +5,8 @@ In JSON a value that JSON cannot carry exactly is a tagged string: `!int 9007199
 attribute values are tagged: `time_ns` stays a number.
 """
 
-import base64
 import math
+from binascii import a2b_base64, b2a_base64  # base64 itself imports more than it needs
 from collections.abc import Sequence
 from typing import Any
 
@@ -192,7 +192,7 @@ def tag_value(value: Any) -> Any:
         case float():
             return value if math.isfinite(value) else f"!float {value}"
         case bytes():
-            return "!bytes " + base64.b64encode(value).decode("ascii")
+            return "!bytes " + b2a_base64(value, newline=False).decode("ascii")
         case dict():
             return {str(k): tag_value(v) for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
         case list() | tuple():
@@ -229,7 +229,7 @@ def _untag_string(text: str) -> Any:
             case "!float":
                 return float(rest)
             case "!bytes":
-                return base64.b64decode(rest, validate=True)
+                return a2b_base64(rest, strict_mode=True)
             case _:
                 return rest
     except ValueError:

@@ -7,7 +7,6 @@ Source: https://www.w3.org/TR/trace-context/ and https://www.w3.org/TR/baggage/
 import re
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, cast
-from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -79,6 +78,8 @@ def write_headers(
     if remote is not None and remote.tracestate:
         headers["tracestate"] = remote.tracestate
     if remote is not None and remote.baggage:
+        from urllib.parse import quote  # here, like `unquote`: most programs never need it
+
         members = (f"{k}={quote(v, errors='replace')}" for k, v in remote.baggage.items())
         headers["baggage"] = ",".join(members)
 
@@ -107,6 +108,8 @@ def _read_tracestate(text: str) -> str:
 
 
 def _read_baggage(text: str) -> dict[str, str]:
+    from urllib.parse import unquote
+
     baggage: dict[str, str] = {}
     for member in text[:BAGGAGE_LENGTH].split(",")[:BAGGAGE_ENTRIES]:
         key, equals, value = member.partition(";")[0].partition("=")

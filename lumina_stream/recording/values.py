@@ -5,8 +5,8 @@
 at the call, because the result shares nothing mutable with them.
 """
 
-import base64
 import math
+from binascii import b2a_base64
 from collections.abc import Callable, Mapping, Set
 from typing import Any, cast
 
@@ -162,7 +162,7 @@ class Cleaner:
         length = len(view)
         self.marks[path] = f"converted:bytes:{length}"
         most = self._limits.string_length * 3 // 4
-        return base64.b64encode(bytes(view[:most])).decode("ascii")
+        return b2a_base64(bytes(view[:most]), newline=False).decode("ascii")
 
     def _container(self, value: Any, path: str, depth: int) -> Any:
         if depth >= self._limits.depth:

@@ -32,7 +32,7 @@ from lumina_stream.model.errors import (
 from lumina_stream.protocol import producer as signals
 from lumina_stream.protocol.producer import ProducerSession
 from lumina_stream.recording.queue import EventQueue
-from lumina_stream.transport.endpoint import Endpoint, resolve
+from lumina_stream.transport.endpoint import Endpoint, plain, resolve
 from lumina_stream.transport.waking import Alarm, FlushRequest, await_thread_exit
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ class Exporter:
                 self._addresses = resolve(self._endpoint)
             for host, port in self._addresses:
                 try:
-                    socket.create_connection((host, port), limits.CONNECT_TIMEOUT_S).close()
+                    socket.create_connection((plain(host), port), limits.CONNECT_TIMEOUT_S).close()
                     return host, port
                 except OSError as error:
                     self.state.last_error = error.strerror or str(error)
