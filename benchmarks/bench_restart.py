@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 from report import figure, number, table, versions
 from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 import lumina_stream as lumina
 from lumina_stream.model import codec
@@ -121,7 +122,7 @@ class Relay:
         hello = Hello(secrets.token_hex(8), secrets.token_hex(8), 1, "bench")
         options: Any = {"subprotocols": ["lumina.v1"], "compression": None, "proxy": None}
         while self._passed() < PATIENCE_S:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, InvalidStatus):  # 503: not yet
                 address = self.url.replace("http", "ws", 1) + "/v1/stream"
                 async with connect(address, **options) as producer:
                     session = ProducerSession(hello)
