@@ -40,10 +40,11 @@ PROTOBUF = {"content-type": "application/x-protobuf"}
 
 
 class Measured(NamedTuple):
-    """How many spans a second became visible, of how many, and memory before and after them."""
+    """How many spans a second became visible, of how many; what a server of them took."""
 
     spans_s: float
     spans: int
+    processor_us: float
     idle_bytes: int
     after_bytes: int
 
@@ -201,7 +202,7 @@ def measure(
     with server(command, ready, environment or {}) as (port, pid):
         if visible is not None:
             visible(port)  # what is imported on the first question is not a matter of the spans
-        idle = rss(pid)
+        idle, spent_s = usage(pid)
         started = time.perf_counter()
         with ThreadPoolExecutor(SENDERS) as pool:
             list(pool.map(send, *zip(*_shares(port, requests, headers or {}), strict=True)))
@@ -209,7 +210,9 @@ def measure(
             if time.perf_counter() - started > PATIENCE_S:
                 raise Unavailable(f"{command[0]} shows {seen:,} of {spans:,} spans")
             time.sleep(POLL_S)
-        return Measured(spans / (time.perf_counter() - started), spans, idle, rss(pid))
+        took_s = time.perf_counter() - started
+        after, now_s = usage(pid)
+        return Measured(spans / took_s, spans, (now_s - spent_s) / spans * 1e6, idle, after)
 
 
 def _shares(
@@ -312,17 +315,17 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def rss(pid: int) -> int:
-    """Return the resident memory of a process and of those that it started, in bytes."""
-    total = 0
+def usage(pid: int) -> tuple[int, float]:
+    """Return what a server and the processes that it started take: resident bytes, processor seconds."""
+    size, ticks = 0, 0
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError, IndexError):
             # pid (name) state ppid pgrp session ...: each server is a session of its own
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
             if int(fields[3]) == pid:
-                pages = int((folder / "statm").read_text().split()[1])
-                total += pages * os.sysconf("SC_PAGE_SIZE")
-    return total
+                size += int((folder / "statm").read_text().split()[1])
+                ticks += int(fields[11]) + int(fields[12])
+    return size * os.sysconf("SC_PAGE_SIZE"), ticks / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -330,6 +333,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("peers", nargs="*", metavar="PEER", help=f"of {', '.join(PEERS)}")
     names: list[str] = parser.parse_args().peers
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started ends with it
     if unknown := [name for name in names if name not in PEERS]:
         parser.error(f"no peer {', '.join(unknown)}; there are: {', '.join(PEERS)}")
     print(versions("mlflow", "rotel"))
@@ -339,8 +343,10 @@ def main() -> None:
             print(f"{name}: left out, {found}")
             continue
         sizes = (found.idle_bytes / (1 << 20), found.after_bytes / (1 << 20))
-        rows.append([name, f"{found.spans:,}", number(found.spans_s), *map(number, sizes)])
-    table(["", "spans sent", "visible, spans/s", "idle, MiB", "after, MiB"], rows)
+        spent = (number(found.spans_s), number(found.processor_us))
+        rows.append([name, f"{found.spans:,}", *spent, *map(number, sizes)])
+    heads = ["visible, spans/s", "its processor, us a span", "idle, MiB", "after, MiB"]
+    table(["", "spans sent", *heads], rows)
 
 
 if __name__ == "__main__":
