@@ -48,8 +48,11 @@ class RelayProcess:
     def port(self) -> int:
         return int(self.url.rsplit(":", 1)[1])
 
-    def start(self, port: int = 0, descriptors: int | None = None) -> None:
-        """Start it; `descriptors`: how many files it may open at once."""
+    def start(self, port: int = 0, descriptors: int | None = None, *, wait: bool = True) -> None:
+        """Start it; `descriptors`: how many files it may open at once.
+
+        `wait`: until it shows all that it has; it takes events before.
+        """
         import msgspec
 
         def limit() -> None:
@@ -67,9 +70,10 @@ class RelayProcess:
                 text=True,
                 preexec_fn=None if descriptors is None else limit,
             )
-        assert self.process.stdout is not None
-        self.url = self.process.stdout.readline().strip()
-        assert self.url.startswith("http"), self.stderr()
+        if wait:
+            assert self.process.stdout is not None
+            self.url = self.process.stdout.readline().strip()
+            assert self.url.startswith("http"), self.stderr()
 
     def stderr(self) -> str:
         return (self.data.parent / f"{self.data.name}.stderr").read_text()
