@@ -1,6 +1,6 @@
 """How many events a second does one durable relay acknowledge, and what does each cost it?
 
-    benchmarks/bench_relay.py [--events N] [--quick]
+    benchmarks/bench_relay.py [--events N] [--grow N] [--only ROUNDS]
 
 A relay in a process of its own; frames are made before the clock starts and sent by another process, which
 keeps 4 MiB unacknowledged; tails in a third one read everything and decode nothing. Held equal: traces
@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+from report import figure, versions
 from websockets.asyncio.client import connect
 
 from lumina_stream.model import codec, limits
@@ -40,6 +41,8 @@ SPANS = 10
 FRAMES = (1, 10, 100, 1_000)
 TAILS = (0, 1, 10, 100)
 PACED = 100_000
+GROWN = 3_000_000
+"""Events stored at last in a whole run: some minutes. The growth to ten times as many is asked for by `--grow`."""
 LOOK_S = 0.02
 
 
@@ -352,11 +355,11 @@ def line(name: str, run: Run) -> None:
 
 
 def grow(most: int) -> None:
-    """Print what an event costs as the log grows."""
+    """Print what an event costs as the log grows, and what it takes on the disk."""
     with tempfile.TemporaryDirectory() as folder:
         relay = Watched(folder)
-        idle, stored = relay.rss(), 0
-        step, first = 100_000, 0.0
+        idle, stored, disk = relay.rss(), 0, 0
+        step, first, run = 100_000, 0.0, None
         try:
             while stored < most:
                 run = relay.run(step, 100)
@@ -368,8 +371,19 @@ def grow(most: int) -> None:
                     f" disk an event, {run.load.payload_bytes / run.load.events:.0f} sent; idle {idle / MIB:.0f} MiB"
                 )
                 step = min(step * 3, most - stored, 1_000_000) or 1
+            disk = relay.disk_bytes()
         finally:
             relay.close()
+    assert run is not None
+    figure(
+        f"an event's CPU at {stored:,} stored, beside the first",
+        run.cpu_us / first,
+        "x",
+        at_most=1.2,
+    )
+    figure("bytes on disk, an event, index included", disk / stored, "bytes", at_most=120)
+    figure("relay memory, idle", idle / MIB, "MiB", at_most=80)
+    figure(f"relay memory after {stored:,} events", run.rss / MIB, "MiB", at_most=200)
 
 
 def main() -> None:
@@ -395,6 +409,7 @@ def main() -> None:
     if given.grow:
         grow(given.grow)
         return
+    print(versions("uvicorn", "websockets", "apsw"))
     for per_frame in FRAMES:
         events = min(given.events, per_frame * 20_000)
         line(f"{per_frame:,} events a frame, 1 tail", once(events, per_frame))
@@ -406,6 +421,8 @@ def main() -> None:
     run = once(given.events, 100, rate=PACED)
     line(f"{PACED:,} events/s offered", run)
     print(f"{'':34} projection lag median {run.lag_ms:.0f}, most {run.most_lag_ms:.0f} ms")
+    figure(f"projection lag at {PACED:,} events/s offered, median", run.lag_ms, "ms", at_most=100)
+    grow(GROWN)
 
 
 if __name__ == "__main__":

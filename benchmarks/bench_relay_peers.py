@@ -6,7 +6,7 @@ nothing: it hands what it takes to a sink (`blackhole`), and its clock stops wit
 servers get the first part of the set. Each is a child process with a store of its own (SQLite in all
 three, as installed), on a port of the loopback.
 
-    relay_peers.py [lumina phoenix mlflow rotel]
+    bench_relay_peers.py [lumina phoenix mlflow rotel]
 """
 
 import argparse
