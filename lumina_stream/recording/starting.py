@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 # Looked up once: these are asked for with every span.
 _join = b"".join
 _pack_started = encoding.packer(encoding.STARTED)
-_STARTED, _PARENT, _ATTRIBUTES = encoding.STARTED, encoding.PARENT, encoding.ATTRIBUTES
+_STARTED, _PARENT = encoding.STARTED, encoding.PARENT
+_KIND, _ATTRIBUTES = encoding.KIND, encoding.ATTRIBUTES
+_NAME_KEY = len(encoding.NAME)
 _TRACE_PART, _SPAN_ID, _SAMPLED_BY = encoding.TRACE_PART, encoding.SPAN_ID, encoding.SAMPLED_BY
 _current, _set_current, _ambient = current.get, current.set, ambient.get
 
@@ -76,9 +78,14 @@ class Block(msgspec.Struct):
         # From here to the end: what `start` and `_make_current` do, where all is as it mostly is: a name
         # that was met before, attributes that need no change, and around it a running span or none.
         held = _current()
-        options = self.options
-        if self.span is not None or (options and not OPTIONS.isdisjoint(options)):
+        options = given = self.options
+        kind: str | None = None
+        if self.span is not None:
             return self._enter(recorder)
+        if options and not OPTIONS.isdisjoint(options):
+            kind, given = options.get("kind"), options.get("attributes")
+            if len(options) != (kind is not None) + (given is not None):
+                return self._enter(recorder)
         try:
             if held is None:
                 pop = recorder.pop_root
@@ -104,11 +111,14 @@ class Block(msgspec.Struct):
             name = recorder.name_fields[self.name]
             keys: dict[str, Any] | None = None
             more = b""
-            if options:
-                if not recorder.are_plain(options):
+            if kind is not None:
+                more = _KIND + recorder.name_fields[kind][_NAME_KEY:]
+                fields += 1
+            if given:
+                if not recorder.are_plain(given):
                     return self._enter(recorder)
-                more = _ATTRIBUTES + encode(options)
-                keys = dict.fromkeys(options)
+                more += _ATTRIBUTES + encode(given)
+                keys = dict.fromkeys(given)
                 fields += 1
         except Exception:  # a pool that is empty, a name that is new or no name at all
             return self._enter(recorder)
