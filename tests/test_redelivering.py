@@ -70,9 +70,10 @@ def test_the_next_start_delivers_what_was_left(tmp_path: Path) -> None:
         with lumina.trace("own"):
             print("begun", flush=True)
             sys.stdin.readline()
-        while lumina.statistics().redelivered_spools < 2:  # counted after the file is gone
-            time.sleep(0.01)
         said = lumina.statistics()
+        while said.redelivered_spools < 2 or not said.redelivery_error:  # counted after the file is gone
+            time.sleep(0.01)
+            said = lumina.statistics()
         print(said.redelivered, said.redelivered_spools, said.redelivery_error)
         print(os.path.basename(said.spool), said.spool_bytes > 0)
         assert lumina.shutdown(60)

@@ -90,7 +90,7 @@ def check(url: str, tasks: int, others: int = 0) -> dict[object, set[str]]:
 def test_pool(tmp_path: Path, relay: RelayProcess, method: str) -> None:
     """A pool's workers are recycled, and leave in good order: each is its own producer."""
     # breaks: lumina_stream/runtime.py
-    # -   return Runtime(self.settings, self.recorder.ids, self.clock, lazily=True)
+    # -   return Runtime(self.settings, self.recorder.heads, self.clock, lazily=True)
     # +   return self
     run(tmp_path, relay.url, method, "pool")
     assert len(check(relay.url, 30)) >= 6

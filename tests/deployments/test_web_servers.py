@@ -82,7 +82,7 @@ def check(told: Told, pids: list[int], loads: int) -> None:
 def test_gunicorn_preload(relay: RelayProcess, folder: Path, target: str, worker: str) -> None:
     """The master loads and traces, forked workers serve; what the master has open stays its own."""
     # breaks: lumina_stream/runtime.py
-    # -   return Runtime(self.settings, self.recorder.ids, self.clock, lazily=True)
+    # -   return Runtime(self.settings, self.recorder.heads, self.clock, lazily=True)
     # +   return self
     # breaks: lumina_stream/transport/exporter.py
     # -   if not self._nothing_left or self.state.answered:
