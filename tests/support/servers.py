@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -100,6 +101,7 @@ def server(folder: Path, url: str, *command: str, **more: str) -> Iterator[Serve
 
 def ask(url: str, count: int, first: int = 0) -> list[int]:
     """GET `url/N` for so many N, several at a time; return the pids that answered, in that order."""
+    wait_for_listening(url)
 
     def one(n: int) -> int:
         with urllib.request.urlopen(f"{url}/{n}", timeout=PATIENCE_S) as answer:
@@ -107,6 +109,19 @@ def ask(url: str, count: int, first: int = 0) -> list[int]:
 
     with ThreadPoolExecutor(4) as pool:
         return list(pool.map(one, range(first, first + count)))
+
+
+def wait_for_listening(url: str) -> None:
+    """Wait until somebody listens: uvicorn says that it has started just before it does."""
+    host, port = url.removeprefix("http://").split(":")
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            socket.create_connection((host, int(port))).close()
+            return
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline, f"nobody listens at {url}"
+            time.sleep(0.01)
 
 
 def states(url: str, name: str) -> set[str]:
