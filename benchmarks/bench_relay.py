@@ -41,8 +41,8 @@ SPANS = 10
 FRAMES = (1, 10, 100, 1_000)
 TAILS = (0, 1, 10, 100)
 PACED = 100_000
-GROWN = 3_000_000
-"""Events stored at last in a whole run: some minutes. The growth to ten times as many is asked for by `--grow`."""
+GROWN = 1_000_000
+"""Events stored at last in a whole run: a minute. The growth to ten times as many is asked for by `--grow`."""
 LOOK_S = 0.02
 
 
@@ -389,7 +389,7 @@ def grow(most: int) -> None:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--events", type=int, default=600_000, help="events of one measurement")
+    parser.add_argument("--events", type=int, default=300_000, help="events of one measurement")
     parser.add_argument("--grow", type=int, default=0, help="events stored at last, to see growth")
     parser.add_argument("--only", type=int, default=0, help="rounds of 100 events a frame, 1 tail")
     parser.add_argument("--sender", nargs=4, help=argparse.SUPPRESS)
