@@ -38,6 +38,7 @@ from lumina_stream.transport.child_relay import ChildRelay
 
 MIB = 1 << 20
 SPANS = 10
+TRACE_EVENTS = SPANS * 3
 FRAMES = (1, 10, 100, 1_000)
 TAILS = (0, 1, 10, 100)
 PACED = 100_000
@@ -101,10 +102,10 @@ def events_of(traces: int) -> Iterator[bytes]:
 
 
 def messages(events: int, per_frame: int) -> Iterator[bytes]:
-    """Yield WebSocket messages: batches behind a mask of zeros, which leaves them as they are."""
+    """Yield WebSocket messages of whole traces: batches, behind a mask of zeros that leaves them as they are."""
     held: list[bytes] = []
     seq = 1
-    for event in events_of(-(-events // (SPANS * 3))):
+    for event in events_of(events // TRACE_EVENTS):
         held.append(event)
         if len(held) == per_frame:
             yield message(codec.encode(frames.Batch(seq, msgspec.Raw(codec.join_array(held)))))
@@ -147,12 +148,11 @@ class Sender:
         self._socket.sendall(message(codec.encode(hello)))
         threading.Thread(target=self._read, daemon=True).start()
 
-    def send(self, made: list[bytes], per_frame: int, rate: float) -> Load:
-        """Send messages, `rate` events a second at most (0: as fast as it goes), and wait for the acks."""
+    def send(self, made: list[bytes], last: int, per_frame: int, rate: float) -> Load:
+        """Send messages, `rate` events a second at most (0: as fast as it goes), and wait for the ack of the last."""
         total = sum(map(len, made))
         window = max(per_frame, limits.IN_FLIGHT_BYTES * per_frame * len(made) // total)
         began, sent = time.perf_counter(), 0
-        last = self._last_seq(made[-1], per_frame, len(made))
         for one in made:
             if rate:
                 ahead = sent / rate - (time.perf_counter() - began)
@@ -164,12 +164,6 @@ class Sender:
             sent += per_frame
         self._await(last)
         return Load(last, total, time.perf_counter() - began)
-
-    def _last_seq(self, one: bytes, per_frame: int, count: int) -> int:
-        start = one.index(bytes(4)) + 4
-        batch = BINARY.producer_frame(one[start:])
-        assert isinstance(batch, frames.Batch)
-        return batch.first_seq - 1 + codec.array_length(bytes(batch.events))
 
     def _await(self, seq: int) -> None:
         with self._more:
@@ -197,11 +191,12 @@ class Sender:
 
 def sender(url: str, events: int, per_frame: int, rate: float) -> None:
     """Make the frames, wait for a line, send, and print what was seen."""
-    made = list(messages(events, per_frame))
+    whole = -(-events // TRACE_EVENTS) * TRACE_EVENTS
+    made = list(messages(whole, per_frame))
     one = Sender(url)
     print("ready", flush=True)
     sys.stdin.readline()
-    print(json.dumps(one.send(made, per_frame, rate)), flush=True)
+    print(json.dumps(one.send(made, whole, per_frame, rate)), flush=True)
     sys.stdin.readline()
 
 
