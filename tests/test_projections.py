@@ -41,7 +41,14 @@ from lumina_stream.model.node import start_order
 from lumina_stream.model.record import record_of
 from lumina_stream.model.tree import TraceTree
 from lumina_stream.protocol.frames import Filter
-from lumina_stream.relay import backlog, checkpoint, held, projection_store, projections
+from lumina_stream.relay import (
+    backlog,
+    checkpoint,
+    held,
+    projection_store,
+    projections,
+    settling,
+)
 from lumina_stream.relay.log import Epoch
 from lumina_stream.relay.selection import COLUMNS, LARGEST_PAGE, QueryError, TraceQuery
 from lumina_stream.relay.sqlite_log import SqliteLog
@@ -309,6 +316,29 @@ def test_restart_replays_only_the_rest(relay: Relay) -> None:
     assert relay.projections.statistics().read_back == 0
     assert shape(relay.projections.tree(trace(1)) or TraceTree("")) == before
     check(relay)
+
+
+def test_a_huge_trace_is_drawn_a_piece_at_a_time(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others have their turn between; what comes for it meanwhile, or takes it away, counts all the same."""
+    monkeypatch.setattr(settling, "INDEXED_AT_ONCE", 20)
+    many = range(2, 100)
+    relay.send(started(1), *(started(1, n, parent_id=span(1), attributes={"n": n}) for n in many))
+    steps = relay.projections.checkpoint_steps()
+    next(steps)
+    relay.send(started(1, 5_000, attributes={"late": True}))
+    assert sum(1 for _ in steps) > len(many) // 20
+    check(relay)
+    found = relay.projections.list(TraceQuery(attribute=("late=true",))).traces
+    assert [one.trace_id for one in found] == [trace(1)]
+    relay.send(*(started(1, 10_000 + n, parent_id=span(1)) for n in many))
+    steps = relay.projections.checkpoint_steps()
+    next(steps)
+    relay.projections.delete((trace(1),))
+    list(steps)
+    assert relay.projections.summary(trace(1)) is None
+    assert relay.projections.list().traces == ()
 
 
 def test_an_end_in_a_hurry_leaves_the_last_checkpoint(relay: Relay) -> None:

@@ -318,7 +318,8 @@ class _Server(uvicorn.Server):
 def _listen(host: str, port: int) -> Listener:
     bare = host.strip("[]")
     family = socket.AF_INET6 if ":" in bare else socket.AF_INET
-    listener = Listener(family, socket.SOCK_STREAM)
+    # Said to be TCP, or asyncio leaves Nagle's algorithm on: a small frame then waits 40 ms for the peer's ack.
+    listener = Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.room = room_for(descriptors())
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -6,6 +6,7 @@ millisecond or so, and waits until somebody asks, or until it leaves.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from lumina_stream.protocol.frames import TraceSummary
@@ -19,6 +20,8 @@ from lumina_stream.relay.summaries import summarise
 
 DRAWN_AT_ONCE = 15
 """Traces drawn before others have their turn."""
+INDEXED_AT_ONCE = 500
+"""Spans of one trace whose attributes are looked at before others have theirs."""
 
 
 class Settler:
@@ -87,8 +90,18 @@ class Settler:
     def index(self, held: Held) -> None:
         """Take in by which attributes a trace is found now."""
         fresh, held.fresh = held.fresh, set()
-        if not fresh:
-            return
+        if fresh:
+            self._index(held, fresh)
+
+    def _index_steps(self, held: Held) -> Iterator[None]:
+        """Do the same in steps of about a millisecond, but for what one step may do."""
+        while len(held.fresh) > INDEXED_AT_ONCE:
+            some = set(itertools.islice(held.fresh, INDEXED_AT_ONCE))
+            held.fresh -= some
+            self._index(held, some)
+            yield
+
+    def _index(self, held: Held, fresh: set[str]) -> None:
         held.dirty |= fresh
         known = len(held.digests)
         if known < MOST:
@@ -137,6 +150,8 @@ class Settler:
         self.place()
         stale = list(self._memory.stale.items())
         for at, (trace_id, held) in enumerate(stale, 1):
+            if self._memory.stale.get(trace_id) is held:
+                yield from self._index_steps(held)
             # One that left without its prices is drawn as well, unless it is back as another.
             if self._memory.stale.get(trace_id) is held:
                 if self._memory.held.get(trace_id, held) is held:
