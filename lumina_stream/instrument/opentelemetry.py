@@ -26,9 +26,7 @@ from lumina_stream.instrument.opentelemetry_span import MIRROR, Mirror, mirror_o
 from lumina_stream.instrument.overlap import recorded_already
 from lumina_stream.recording.context import active, recorder_now
 from lumina_stream.recording.recorder import Recorder
-from lumina_stream.recording.sampling import is_sampled, threshold
-
-_EVERYTHING = threshold(1.0)
+from lumina_stream.recording.sampling import is_sampled
 
 _log = logging.getLogger("lumina_stream")
 
@@ -59,7 +57,7 @@ class LuminaSpanProcessor(SpanProcessor):
             if recorded_already.get():
                 overlap.begin(context[1])
                 return
-            if recorder.sample_bound < _EVERYTHING and not _wanted(recorder, span, parent_context):
+            if not recorder.samples_all and not _wanted(recorder, span, parent_context):
                 setattr(span, LEFT_OUT, True)
                 recorder.unsampled += span.parent is None
                 return

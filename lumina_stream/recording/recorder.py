@@ -60,7 +60,6 @@ class Recorder:
         "queue",
         "redactions",
         "sample_bound",
-        "sample_digits",
         "samples_all",
         "service",
         "string_length",
@@ -103,7 +102,6 @@ class Recorder:
         self.key_fields: dict[str, bytes] = {}
         """Attribute keys of which the same is true, as the fields `key` and, without it, `value`."""
         self.sample_bound = sampling.threshold(sample_rate)
-        self.sample_digits = sampling.digits_of(self.sample_bound)
         self.samples_all = sample_rate == 1.0
         self.capture_content = capture_content
         self.heads = heads or Heads()

@@ -20,7 +20,6 @@ from lumina_stream.recording.awaiting import DONE
 from lumina_stream.recording.carriers import SpanContext, is_valid
 from lumina_stream.recording.context import active, ambient, current, recorder_now
 from lumina_stream.recording.encoding import head_of
-from lumina_stream.recording.sampling import head_is_sampled
 from lumina_stream.recording.span import (
     OFF,
     NonRecordingSpan,
@@ -90,7 +89,7 @@ class Block(msgspec.Struct):
             if held is None:
                 pop = recorder.pop_root
                 head = pop()
-                if not recorder.samples_all and head[_SAMPLED_BY] >= recorder.sample_digits:
+                if not recorder.samples_all and head[_SAMPLED_BY] >= recorder.sample_bound:
                     recorder.unsampled += 1
                     self.span = span = UnsampledRoot(head)
                     _set_current(span)
@@ -250,7 +249,7 @@ def start(
         inherited = remote
         if remote is None:
             head = heads.root()
-            sampled = head_is_sampled(head, recorder.sample_digits)
+            sampled = head[_SAMPLED_BY] < recorder.sample_bound
         else:
             around = head_of(remote.trace_id, remote.span_id)
             head = around[encoding.TRACE_PART] + heads.span()

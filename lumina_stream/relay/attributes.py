@@ -35,10 +35,10 @@ def add_digests(digests: Digests, nodes: Iterable[SpanNode | None]) -> None:
         for key, held in node.values.items():
             value: Any = held.value
             kind = value.__class__
-            if kind is float:  # rare, and 0.0 is equal to -0.0
-                digest = _digest.__wrapped__(key, kind, value)
+            if kind is float:  # rare, and not remembered: 0.0 is equal to -0.0
+                digest = _digest(key, value)
             elif kind in _SCALARS and not (kind is str and len(value) > LENGTH):
-                digest = _digest(key, kind, value)
+                digest = _remembered(key, kind, value)
             else:
                 continue
             if digest is not None:
@@ -63,8 +63,12 @@ def text_of(value: Any) -> str | None:
 
 
 @lru_cache(maxsize=16_384)
-def _digest(key: str, kind: type, value: Any) -> bytes | None:
+def _remembered(key: str, kind: type, value: Any) -> bytes | None:
     # By kind too: 1 and True are equal, and written each in its way.
+    return _digest(key, value)
+
+
+def _digest(key: str, value: Any) -> bytes | None:
     text = text_of(value)
     return None if text is None or len(key) > LENGTH else digest_of(f"{key}={text}")
 

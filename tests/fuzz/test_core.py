@@ -3,13 +3,12 @@
 import asyncio
 import random
 import time
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.faults import often
 from support.hostile import Hostile
+from support.said import Said
 from support.sockets import FakeSocket, until
 
 from lumina_stream.protocol.wire import BINARY, JSON
@@ -27,19 +26,6 @@ AT_ONCE = 4
 def rss() -> int:
     """Return the resident bytes of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-
-
-class Said:
-    """The relay's log: what it did not foresee fails the test."""
-
-    def __init__(self) -> None:
-        self.failures: list[str] = []
-
-    def exception(self, event: str, **_: object) -> None:
-        self.failures.append(f"{event}\n{traceback.format_exc()}")
-
-    def __getattr__(self, level: str) -> Callable[..., None]:
-        return lambda *_, **__: None
 
 
 class Attack:

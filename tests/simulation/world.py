@@ -10,11 +10,12 @@ import sys
 import tempfile
 import traceback
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from support.said import Said
 from support.trees import canonical
 
 from lumina_stream.model import codec
@@ -96,19 +97,6 @@ class Disk:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.log, name)
-
-
-class Said:
-    """The relay's log: a failed part of it fails the run."""
-
-    def __init__(self) -> None:
-        self.failures: list[str] = []
-
-    def exception(self, event: str, **_: object) -> None:
-        self.failures.append(f"{event}\n{traceback.format_exc()}")
-
-    def __getattr__(self, level: str) -> Callable[..., None]:
-        return lambda *_, **__: None
 
 
 class Program:
