@@ -1,6 +1,7 @@
 """The command `lumina-stream`: serve, tail, run, export, delete, token, spool, check, backup, demo."""
 
 import argparse
+import gc
 import os
 import shlex
 import sys
@@ -357,6 +358,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    gc.disable()  # none of what is imported is garbage; `serve` turns it on again
     from lumina_stream.relay.serve import RelayConfig, serve
 
     config = RelayConfig(

@@ -60,3 +60,15 @@ def test_importing_pulls_in_nothing_heavy(program: str) -> None:
     program += f"\nimport sys; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True)  # fmt: skip
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_a_relay_starts_without_what_it_seldom_needs() -> None:
+    """Who restarts a relay waits for its imports; a log line can wait for structlog and rich."""
+    program = (
+        "import sys, lumina_stream.relay.serve\n"
+        "print([name for name in ('structlog', 'rich', 'httpx') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

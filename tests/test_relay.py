@@ -45,7 +45,7 @@ from lumina_stream.model.live import LiveTraces
 from lumina_stream.protocol import frames
 from lumina_stream.protocol.consumer import Restarted, Resumed
 from lumina_stream.protocol.wire import BINARY, JSON
-from lumina_stream.relay.console import Refusals
+from lumina_stream.relay.console import Refusals, RelayLog
 
 
 @pytest.fixture
@@ -749,11 +749,11 @@ def test_a_refused_websocket_is_logged_once_a_minute(tmp_path) -> None:
 
 def test_refusals_are_counted_in_between() -> None:
     """After a minute the next line says how many were not logged."""
-    now, log = 0.0, []
+    now, said = 0.0, []
 
-    class Log:
-        def warning(self, text: str, **more: object) -> None:
-            log.append(more)
+    class Log(RelayLog):
+        def log(self, level: int, text: str, **more: object) -> None:
+            said.append(more)
 
     refusals = Refusals(Log(), clock=lambda: now)
     for _ in range(5):
@@ -761,7 +761,7 @@ def test_refusals_are_counted_in_between() -> None:
     refusals.note("other", "/v1/tail")
     now = 61.0
     refusals.note("why", "/v1/stream")
-    assert log == [
+    assert said == [
         {"reason": "why", "route": "/v1/tail"},
         {"reason": "other", "route": "/v1/tail"},
         {"reason": "why", "route": "/v1/stream", "suppressed": 4},

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
-import structlog
-
 LogFormat = Literal["auto", "console", "json"]
 
 REFUSALS_S = 60.0
@@ -18,47 +16,87 @@ ROUTE_LENGTH = 200
 """Characters of a path in the log: it is the peer's text."""
 
 
-def configure_log(log_format: LogFormat = "auto") -> None:
-    """Send the log to stderr: readable on a terminal, one JSON object a line elsewhere."""
+class RelayLog:
+    """The relay's log on stderr: readable on a terminal, one JSON object a line elsewhere.
+
+    structlog comes with the first line, or with `load`: a relay that is started again takes events a fifth earlier.
+    """
+
+    def __init__(self, log_format: LogFormat = "auto") -> None:
+        self._format: LogFormat = log_format
+        self._logger: Any = None
+
+    def load(self) -> Any:
+        """Return structlog's logger."""
+        if self._logger is None:
+            self._logger = _logger(self._format)
+        return self._logger
+
+    def log(self, level: int, said: str, **facts: object) -> None:
+        """Write a line, `level` as in `logging`."""
+        self.load().log(level, said, **facts)
+
+    def info(self, said: str, **facts: object) -> None:
+        """Write what an operator may want to know."""
+        self.log(logging.INFO, said, **facts)
+
+    def warning(self, said: str, **facts: object) -> None:
+        """Write what an operator should look at."""
+        self.log(logging.WARNING, said, **facts)
+
+    def error(self, said: str, **facts: object) -> None:
+        """Write what does not work."""
+        self.log(logging.ERROR, said, **facts)
+
+    def exception(self, said: str, **facts: object) -> None:
+        """Write what does not work, with the exception that is being handled."""
+        self.log(logging.ERROR, said, exc_info=True, **facts)
+
+
+def _logger(log_format: LogFormat) -> Any:
+    import structlog
+
     readable = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
-    render: Any = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-        if readable
-        else structlog.processors.JSONRenderer()
-    )
     processors: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    if not readable:
-        processors.append(structlog.processors.format_exc_info)
-    structlog.configure(
-        processors=[*processors, render],
+    if readable:
+        processors.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
+    else:
+        processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    return structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def hear_uvicorn(log: RelayLog) -> None:
+    """Write uvicorn's warnings to our log."""
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
         logger = logging.getLogger(name)
-        logger.handlers = [_Forward()] if name == "uvicorn" else []
+        logger.handlers = [_Forward(log)] if name == "uvicorn" else []
         logger.setLevel(logging.WARNING)
         logger.propagate = name not in ("uvicorn", "uvicorn.access")
 
 
 class _Forward(logging.Handler):
-    """Hand uvicorn's warnings to our log."""
+    def __init__(self, log: RelayLog) -> None:
+        super().__init__()
+        self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
         if "without completing handshake" in record.getMessage():
             return  # a WebSocket that was refused: the guard says why
-        log = structlog.get_logger("lumina.server")
-        log.log(record.levelno, record.getMessage().strip(), exc_info=record.exc_info or None)
+        self._log.log(record.levelno, record.getMessage().strip(), exc_info=record.exc_info or None)
 
 
 class Refusals:
     """Log refused requests, one a minute for each reason, with how many were not logged."""
 
-    def __init__(self, log: Any, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, log: RelayLog, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log
         self._clock = clock
         # Reason -> when it was logged last, and how often it was not since.

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import structlog
 
 from lumina_stream.model import limits
 from lumina_stream.model.clock import Clock
@@ -23,6 +22,7 @@ from lumina_stream.relay import admission
 from lumina_stream.relay.attendance import Attendance
 from lumina_stream.relay.clients import Clients
 from lumina_stream.relay.committer import Committer, Submission
+from lumina_stream.relay.console import RelayLog
 from lumina_stream.relay.deleting import Deleting
 from lumina_stream.relay.guests import Guests
 from lumina_stream.relay.hub import Hub
@@ -103,8 +103,9 @@ class Relay:
         book: PriceBook | None = None,
         clients: Clients | None = None,
         room: Room | None = None,
+        log: RelayLog | None = None,
     ) -> None:
-        self.log: Any = structlog.get_logger("lumina.relay")
+        self.log = log or RelayLog()
         self.store = store
         self.folder = folder
         self.counters = Counters()

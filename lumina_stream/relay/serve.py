@@ -22,7 +22,7 @@ from lumina_stream.model.errors import ConfigurationError
 from lumina_stream.relay.access import Access, is_loopback
 from lumina_stream.relay.app import make_app
 from lumina_stream.relay.clients import Clients
-from lumina_stream.relay.console import LogFormat, Refusals, banner, configure_log
+from lumina_stream.relay.console import LogFormat, Refusals, RelayLog, banner, hear_uvicorn
 from lumina_stream.relay.core import Relay
 from lumina_stream.relay.log import LogError
 from lumina_stream.relay.prices import PriceBook, read_prices
@@ -141,7 +141,8 @@ def serve(
     except ConfigurationError as error:
         _complain(str(error))
         return 1
-    configure_log(config.log_format)
+    log = RelayLog(config.log_format)
+    hear_uvicorn(log)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     watch = TokenWatch(fixed_tokens(config.write_token, config.read_token), config.token_file)
     try:
@@ -160,13 +161,13 @@ def serve(
             book = PriceBook([read_prices(path) for path in config.prices])
             folder = config.data or default_data_folder()
             store = SqliteLog.open(folder)
-            # The first collections of a long-lived process look at what lives for ever.
-            gc.collect()
+            # What is there now lives for ever: no collection shall look at it.
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLD)
+            gc.enable()
             with asyncio.Runner(loop_factory=RelayLoop) as runner:
                 runner.run(
-                    _serve(config, access, watch, tls, listener, store, folder, book, on_ready)
+                    _serve(config, log, access, watch, tls, listener, store, folder, book, on_ready)
                 )
     except (LogError, ConfigurationError) as error:
         _complain(str(error))
@@ -178,6 +179,7 @@ def serve(
 
 async def _serve(
     config: RelayConfig,
+    log: RelayLog,
     access: Access,
     watch: TokenWatch,
     tls: Tls | None,
@@ -196,6 +198,7 @@ async def _serve(
         book=book,
         clients=Clients(config.max_connections, config.max_rate),
         room=listener.room,
+        log=log,
     )
     _complain_of_accepting(relay)
     settings = uvicorn.Config(
@@ -279,6 +282,7 @@ async def _announce(
     if not sys.stdout.isatty():  # there the banner has said it
         sys.stdout.write(url + "\n")
         sys.stdout.flush()
+    await asyncio.to_thread(relay.log.load)  # now that nobody waits for it
     if on_ready is not None:
         await asyncio.to_thread(on_ready, url)
 

@@ -4,9 +4,9 @@ import asyncio
 import ssl
 import stat
 from pathlib import Path
-from typing import Any
 
 from lumina_stream.model.errors import ConfigurationError
+from lumina_stream.relay.console import RelayLog
 
 LOOK_S = 60.0
 """Between two looks at the files: certificates are renewed weeks before they end."""
@@ -22,7 +22,7 @@ class Tls:
         self._seen = self._changed()
         self._load(self.context)
 
-    def look(self, log: Any) -> None:
+    def look(self, log: RelayLog) -> None:
         """Take over files that changed, for connections from now on; wrong ones change nothing."""
         seen = self._changed()
         if seen == self._seen:
@@ -37,7 +37,7 @@ class Tls:
         else:
             log.info("the certificate was read anew")
 
-    async def run(self, log: Any) -> None:
+    async def run(self, log: RelayLog) -> None:
         """Look at the files for ever."""
         while True:
             await asyncio.sleep(LOOK_S)

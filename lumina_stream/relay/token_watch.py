@@ -6,9 +6,9 @@ So tokens are rotated without a restart: add a line, let programs change over, t
 import asyncio
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from lumina_stream.model.errors import ConfigurationError
+from lumina_stream.relay.console import RelayLog
 from lumina_stream.tokens import Token, TokenFileError, read_file, token_of
 
 LOOK_S = 1.0
@@ -36,7 +36,7 @@ class TokenWatch:
             raise ConfigurationError(str(error)) from None
         return [*self._fixed, *(token_of(*secret) for secret in found)]
 
-    def look(self, replace: Callable[[Iterable[Token]], None], log: Any) -> None:
+    def look(self, replace: Callable[[Iterable[Token]], None], log: RelayLog) -> None:
         """Hand over the tokens if the file changed; what cannot be used changes nothing, and is logged."""
         if self._path is None or _look(self._path) == self._seen:
             return
@@ -48,7 +48,7 @@ class TokenWatch:
         else:
             log.info("the tokens were read anew", tokens=len(tokens))
 
-    async def run(self, replace: Callable[[Iterable[Token]], None], log: Any) -> None:
+    async def run(self, replace: Callable[[Iterable[Token]], None], log: RelayLog) -> None:
         """Look at the file for ever."""
         while True:
             await asyncio.sleep(LOOK_S)

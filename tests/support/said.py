@@ -1,17 +1,17 @@
 """The relay's log, for a test: what nobody had foreseen fails it, all else is not kept."""
 
 import traceback
-from collections.abc import Callable
+
+from lumina_stream.relay.console import RelayLog
 
 
-class Said:
-    """Stand in for the logger of a relay."""
+class Said(RelayLog):
+    """Keep the exceptions that are logged."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.failures: list[str] = []
 
-    def exception(self, event: str, **_: object) -> None:
-        self.failures.append(f"{event}\n{traceback.format_exc()}")
-
-    def __getattr__(self, level: str) -> Callable[..., None]:
-        return lambda *_, **__: None
+    def log(self, level: int, said: str, **facts: object) -> None:
+        if facts.get("exc_info"):
+            self.failures.append(f"{said}\n{traceback.format_exc()}")
