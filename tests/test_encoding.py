@@ -124,7 +124,7 @@ def test_what_is_remembered_is_bounded() -> None:
 def test_ids_are_valid_and_distinct() -> None:
     """Pools are refilled on the way."""
     heads = Heads()
-    roots = [heads.root() for _ in range(2_000)]
+    roots = [heads.trace() + heads.span() for _ in range(2_000)]
     spans = [roots[0][TRACE_PART] + heads.span() for _ in range(2_000)]
     assert {len(head) for head in roots + spans} == {len(head_of(TRACE, SPAN))}
     assert all(head == head_of(trace_id_of(head), span_id_of(head)) for head in roots + spans)
@@ -141,19 +141,20 @@ def test_a_zero_id_is_never_drawn() -> None:
         "01" * 8,
         "02" * 8,
     ]
-    drawn = iter([bytes(16 * 511) + b"\1" * 16, b"\2" * 8 * 512, b"\3" * 16 * 512, b"\4" * 8 * 512])
+    half_zero = b"\2" * 8 + bytes(8)
+    drawn = iter([bytes(16 * 510) + half_zero + b"\1" * 16, b"\3" * 16 * 512])
     heads = Heads(lambda size: next(drawn))
-    assert [trace_id_of(heads.root()) for _ in range(2)] == ["01" * 16, "03" * 16]
+    assert [trace_id_of(heads.trace()) for _ in range(2)] == ["01" * 16, "03" * 16]
 
 
 def test_a_child_that_forgets_draws_other_ids() -> None:
     """After a fork both hold the same pools."""
     rng = random.Random(1)
     heads = Heads(rng.randbytes)
-    heads.root(), heads.span()
-    rest = {*heads._roots, *heads._spans}
+    heads.trace(), heads.span()
+    rest = {*heads._traces, *heads._spans}
     heads.forget()
-    assert rest.isdisjoint(heads.root() for _ in range(1_000))
+    assert rest.isdisjoint(heads.trace() for _ in range(1_000))
     assert rest.isdisjoint(heads.span() for _ in range(1_000))
 
 

@@ -9,7 +9,6 @@ and keys. An event is then one `join`.
 
 from __future__ import annotations
 
-import operator
 import os
 from binascii import hexlify
 from collections.abc import Callable, Iterable
@@ -98,37 +97,34 @@ def span_id_of(head: bytes) -> str:
 
 _POOL = 512
 """Ids drawn at once: a system call a span would cost more than the rest of starting it."""
-_NO_TRACE, _NO_SPAN = _TRACE + b"0" * 32, _SPAN + b"0" * 16
 _ZEROS, _BREAK = b"0" * 16, b"\n"
 
 
 class Heads:
-    """Draw ids from the system's randomness, a pool of heads at a time.
+    """Draw ids from the system's randomness, a pool of the parts of heads at a time.
 
-    `pop_root` and `pop_span` are the pools' own `pop`: they raise IndexError where `root` and
+    `pop_trace` and `pop_span` are the pools' own `pop`: they raise IndexError where `trace` and
     `span` fill the pool first. Safe in threads and in signal handlers.
     """
 
-    __slots__ = ("_random", "_roots", "_spans", "pop_root", "pop_span")
+    __slots__ = ("_random", "_spans", "_traces", "pop_span", "pop_trace")
 
     def __init__(self, random: Callable[[int], bytes] = os.urandom) -> None:
         self._random = random
-        self._roots: list[bytes] = []
+        self._traces: list[bytes] = []
         self._spans: list[bytes] = []
-        self.pop_root: Callable[[], bytes] = self._roots.pop
-        """Return the head of a span in a trace of its own."""
+        self.pop_trace: Callable[[], bytes] = self._traces.pop
+        """Return the `TRACE_PART` of the heads of a new trace."""
         self.pop_span: Callable[[], bytes] = self._spans.pop
         """Return what follows a head's `TRACE_PART`: the head of one more span in that trace."""
 
-    def root(self) -> bytes:
-        """Return what `pop_root` does."""
+    def trace(self) -> bytes:
+        """Return what `pop_trace` does."""
         while True:
             try:
-                return self._roots.pop()
+                return self._traces.pop()
             except IndexError:
-                traces = self._drawn(_TRACE, 16, b"", _NO_TRACE)
-                spans = self._drawn(_SPAN, 8, _TIME, _NO_SPAN)
-                self._roots.extend(map(operator.add, traces, spans))
+                self._traces.extend(self._drawn(_TRACE, 16, b""))
 
     def span(self) -> bytes:
         """Return what `pop_span` does."""
@@ -136,19 +132,20 @@ class Heads:
             try:
                 return self._spans.pop()
             except IndexError:
-                self._spans.extend(self._drawn(_SPAN, 8, _TIME, _NO_SPAN))
+                self._spans.extend(self._drawn(_SPAN, 8, _TIME))
 
     def forget(self) -> None:
         """Drop what is in the pools: for the child of a fork, which must not repeat its parent."""
-        self._roots.clear()
+        self._traces.clear()
         self._spans.clear()
 
-    def _drawn(self, before: bytes, size: int, after: bytes, zero: bytes) -> list[bytes]:
+    def _drawn(self, before: bytes, size: int, after: bytes) -> list[bytes]:
         """Return ids of `size` random bytes as hex, each with what stands around it."""
         digits = hexlify(self._random(size * _POOL), _BREAK, size)
         between = after + _BREAK + before
         drawn = (before + digits.replace(_BREAK, between) + after).split(_BREAK)
-        return [part for part in drawn if zero not in part] if _ZEROS in digits else drawn
+        # Half of a trace's id may have to serve as a span's.
+        return [part for part in drawn if _ZEROS not in part] if _ZEROS in digits else drawn
 
 
 _REMEMBERED = 4096

@@ -54,8 +54,8 @@ class Recorder:
         "plain_bytes",
         "plain_keys",
         "plain_length",
-        "pop_root",
         "pop_span",
+        "pop_trace",
         "producer_id",
         "queue",
         "redactions",
@@ -105,7 +105,7 @@ class Recorder:
         self.samples_all = sample_rate == 1.0
         self.capture_content = capture_content
         self.heads = heads or Heads()
-        self.pop_root, self.pop_span = self.heads.pop_root, self.heads.pop_span
+        self.pop_trace, self.pop_span = self.heads.pop_trace, self.heads.pop_span
         clock = clock or Clock()
         self.now: Callable[[], int] = clock.now
         self.anchor_ns, self.tick = clock.anchor_ns, clock.monotonic

@@ -355,10 +355,18 @@ class NonRecordingSpan(Span):
 
 
 class UnsampledRoot(NonRecordingSpan):
-    """The root of a trace that was not sampled: current while its block runs, so that its children know."""
+    """The root of a trace that was not sampled: current while its block runs, so that its children know.
+
+    Its head may be no more than its trace part.
+    """
 
     _make_current = Span._make_current
     _leave = Span._leave
+
+    @property
+    def span_id(self) -> str:
+        """16 lower-case hex digits; the trace's last ones, unless it was given its own."""
+        return encoding.span_id_of(self._head) or self.trace_id[16:]
 
     def __exit__(
         self,
@@ -366,7 +374,10 @@ class UnsampledRoot(NonRecordingSpan):
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        self._leave()
+        if self._previous is None and _current() is self:
+            _set_current(None)
+        else:
+            self._leave()
         self._over = True
 
     def _finish(self, error: BaseException | None) -> None:

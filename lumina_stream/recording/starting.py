@@ -87,13 +87,16 @@ class Block(msgspec.Struct):
                 return self._enter(recorder)
         try:
             if held is None:
-                pop = recorder.pop_root
+                # Two lines: 3.11 makes a method object of what a slot holds if it is called at once.
+                pop = recorder.pop_trace
                 head = pop()
                 if not recorder.samples_all and head[_SAMPLED_BY] >= recorder.sample_bound:
                     recorder.unsampled += 1
                     self.span = span = UnsampledRoot(head)
                     _set_current(span)
                     return span
+                pop = recorder.pop_span
+                head += pop()
                 fields, parent, remote = 1, b"", None
             elif held._recorder is not None:
                 previous = held._previous
@@ -248,8 +251,10 @@ def start(
     else:
         inherited = remote
         if remote is None:
-            head = heads.root()
+            head = heads.trace()
             sampled = head[_SAMPLED_BY] < recorder.sample_bound
+            if sampled:
+                head += heads.span()
         else:
             around = head_of(remote.trace_id, remote.span_id)
             head = around[encoding.TRACE_PART] + heads.span()
