@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support.relay_process import PATIENCE_S, RelayProcess, running_relay
 
-from lumina_stream.cli import parse_bytes
+from lumina_stream.cli_values import parse_bytes
 from lumina_stream.model.errors import ConfigurationError
 from lumina_stream.viewing.running import service_name
 
@@ -103,7 +103,7 @@ def test_a_missing_extra(tmp_path: Path, module: str, arguments: list[str]) -> N
 def test_the_light_commands_import_little(tmp_path: Path) -> None:
     """Parsing arguments needs neither the relay's nor the viewers' libraries."""
     source = (
-        "import sys; from lumina_stream.cli import _parser; _parser()\n"
+        "import sys; from lumina_stream.cli_arguments import make_parser; make_parser()\n"
         "print([m for m in ('rich', 'websockets', 'anyio', 'uvicorn', 'asyncio') if m in sys.modules])"
     )
     done = subprocess.run(
@@ -233,7 +233,9 @@ def test_run_brings_its_own_relay(tmp_path: Path) -> None:
         (["serve", "--root-path", "x"], 2, "'x' does not begin with a slash; write it as /x"),
         (["serve", "--allow-host", "http://x"], 2, "'http://x' is no host; write it as name"),
         (["serve", "--allow-origin", "x"], 2, "lumina-stream serve: error: argument --allow-or"),
-        (["dance"], 2, "invalid choice"),
+        (["dance"], 2, "there is no command 'dance'; there are serve, tail"),
+        (["tial"], 2, "there is no command 'tial'; did you mean `lumina-stream tail`?"),
+        (["export", "all"], 2, "lumina-stream export: error: unrecognized arguments: all"),
     ],
 )
 def test_mistakes(

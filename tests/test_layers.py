@@ -20,7 +20,18 @@ PURE = {"model", "protocol"}
 LEAVES = {"version", "process", "spool_folder", "tokens"}
 """Beside the rooms: import nothing of the house, so that every room may have them."""
 EVERY_ROOM = (
-    set(MAY_IMPORT) | LEAVES | {"cli", "cli_help", "demo", "__init__", "__main__", "dashboard"}
+    set(MAY_IMPORT)
+    | LEAVES
+    | {
+        "cli",
+        "cli_arguments",
+        "cli_help",
+        "cli_values",
+        "demo",
+        "__init__",
+        "__main__",
+        "dashboard",
+    }
 )
 
 

@@ -25,7 +25,7 @@ from websockets.exceptions import InvalidStatus
 
 import lumina_stream as lumina
 from lumina_stream import tokens
-from lumina_stream.cli import parse_connections, parse_rate
+from lumina_stream.cli_values import parse_connections, parse_rate
 from lumina_stream.model import codec, limits
 from lumina_stream.model.errors import ConfigurationError
 from lumina_stream.protocol import frames
