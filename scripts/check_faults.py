@@ -68,7 +68,7 @@ def selected(wanted: list[str]) -> list[Break]:
 
 
 def run(copy: Path, *tests: str) -> tuple[int | None, str]:
-    """Run tests in the copy; return pytest's exit code, None if it did not end, and what it said."""
+    """Run tests in the copy; return pytest's exit code, None if they did not end, and what it said."""
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [
         sys.executable,
@@ -92,7 +92,7 @@ def run(copy: Path, *tests: str) -> tuple[int | None, str]:
         start_new_session=True,
     )
     try:
-        said, _ = process.communicate(timeout=TIMEOUT_S)
+        said, _ = process.communicate(timeout=TIMEOUT_S * len(tests))
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         said, _ = process.communicate()
