@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 import msgspec
 
-from lumina_stream import process
+from lumina_stream import leaving, process
 from lumina_stream.model.clock import Clock
 from lumina_stream.model.errors import LuminaError
 from lumina_stream.model.limits import DEFAULT_LIMITS, EXIT_S, Limits
@@ -233,7 +233,7 @@ class Runtime:
     def _may_start(self) -> bool:
         """Tell whether the exporter may have its thread; if not, tracing is off from now on."""
         if not process.threads_are_gevents():
-            _register_exit()
+            leaving.call_at_exit(_at_exit)
             return True
         # Patched since `init`, as gunicorn's gevent workers are after a preload.
         self._closed = True
@@ -285,8 +285,6 @@ _runtime: Runtime | None = None
 _earlier: WeakSet[Recorder] = WeakSet()
 """Recorders of runtimes before the present one: spans begun under them may still be open."""
 _hooked = False
-_exit_of = 0
-"""The process whose way out is known to lead through `_at_exit`."""
 _reviving = False
 _lock = threading.RLock()
 
@@ -460,21 +458,7 @@ def _at_exit() -> None:
             runtime._shut_down(EXIT_S, at_exit=True)  # pyright: ignore[reportPrivateUsage]
         except KeyboardInterrupt:  # a second Ctrl-C: leave at once, and leave no traceback
             pass
-        _keep_interrupted_exit()
-
-
-def _keep_interrupted_exit() -> None:
-    """Keep the exit code of a program that died of Ctrl-C.
-
-    CPython remembers that in a flag which any `exec` of a text clears, and modules that our thread
-    imports while the program ends (`namedtuple`) do that. The same call sets it again.
-    """
-    last: object = getattr(sys, "last_value", None)
-    if isinstance(last, KeyboardInterrupt) and not hasattr(sys, "ps1"):
-        try:
-            exec("raise KeyboardInterrupt")  # noqa: S102
-        except KeyboardInterrupt:
-            pass
+        leaving.keep_interrupted_exit()
 
 
 def _warn_of_gevent() -> None:
@@ -485,30 +469,6 @@ def _warn_of_gevent() -> None:
         "one of its own. Trace under threads or asyncio (gunicorn: --worker-class gthread), or patch "
         "without threads: monkey.patch_all(thread=False)"
     )
-
-
-def _register_exit() -> None:
-    """In a child that leaves by `os._exit`, and so skips atexit: deliver by what it does call.
-
-    That is a finaliser in `multiprocessing`, and a signal in Celery, whose pool is another. Both forget
-    what the parent had registered.
-    """
-    global _exit_of
-    if _exit_of == os.getpid():
-        return
-    _exit_of = os.getpid()
-    multiprocessing = sys.modules.get("multiprocessing")
-    if multiprocessing is not None and multiprocessing.parent_process() is not None:
-        from multiprocessing.util import Finalize
-
-        Finalize(None, _at_exit, exitpriority=10)
-    celery = sys.modules.get("celery.signals")
-    if celery is not None:
-        celery.worker_process_shutdown.connect(_at_celery_exit)
-
-
-def _at_celery_exit(**_: object) -> None:
-    _at_exit()
 
 
 def _revive(settings: Settings | None = None) -> None:

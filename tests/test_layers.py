@@ -17,22 +17,10 @@ MAY_IMPORT = {room: set(LEFT[:place]) for place, room in enumerate(LEFT)} | {
     "viewing": {"model", "protocol", "transport"},
 }
 PURE = {"model", "protocol"}
-LEAVES = {"version", "process", "spool_folder", "tokens"}
+LEAVES = {"version", "process", "leaving", "spool_folder", "tokens"}
 """Beside the rooms: import nothing of the house, so that every room may have them."""
-EVERY_ROOM = (
-    set(MAY_IMPORT)
-    | LEAVES
-    | {
-        "cli",
-        "cli_arguments",
-        "cli_help",
-        "cli_values",
-        "demo",
-        "__init__",
-        "__main__",
-        "dashboard",
-    }
-)
+COMMAND = {"cli", "cli_arguments", "cli_help", "cli_values"}
+EVERY_ROOM = set(MAY_IMPORT) | LEAVES | COMMAND | {"demo", "__init__", "__main__", "dashboard"}
 
 
 def imports(source: str, module: str, *, is_package: bool = False) -> Iterator[str]:

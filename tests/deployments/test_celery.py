@@ -86,8 +86,8 @@ def check(url: str, tasks: int, worker: Server, children: int) -> None:
 @pytest.mark.slow
 def test_prefork(relay: RelayProcess, folder: Path) -> None:
     """Children that end after some tasks, or with the worker, say bye, although they leave by `os._exit`."""
-    # breaks: lumina_stream/runtime.py
-    # -   celery.worker_process_shutdown.connect(_at_celery_exit)
+    # breaks: lumina_stream/leaving.py
+    # -   celery.worker_process_shutdown.connect(leave_worker, weak=False)
     # +   pass
     options = ("--max-tasks-per-child", "3")
     with server(folder, relay.url, *COMMAND, *QUIET, *options) as worker:
