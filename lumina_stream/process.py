@@ -43,3 +43,14 @@ def threads_are_gevents() -> bool:
     """Tell whether gevent has replaced threads by tasks of one thread (`monkey.patch_all`)."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched("_thread"))
+
+
+def warn_of_gevent() -> None:
+    """Say on the package's logger why tracing stays off."""
+    import logging
+
+    logging.getLogger("lumina_stream").warning(
+        "lumina-stream stays off: gevent has replaced threads (monkey.patch_all), and the exporter needs "
+        "one of its own. Trace under threads or asyncio (gunicorn: --worker-class gthread), or patch "
+        "without threads: monkey.patch_all(thread=False)"
+    )

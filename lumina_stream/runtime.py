@@ -241,7 +241,7 @@ class Runtime:
         self.queue.close()
         if active.recorder is self.recorder:
             active.recorder = None
-        _warn_of_gevent()
+        process.warn_of_gevent()
         return False
 
     def _report_undelivered(self) -> None:
@@ -324,7 +324,7 @@ def init(
         on = flag("ENABLED", True) if enabled is None else bool(enabled)
         if on and export and process.threads_are_gevents():
             on = serve = False
-            _warn_of_gevent()
+            process.warn_of_gevent()
         relay: Any = None
         if serve:
             from lumina_stream.transport.child_relay import ChildRelay
@@ -459,16 +459,6 @@ def _at_exit() -> None:
         except KeyboardInterrupt:  # a second Ctrl-C: leave at once, and leave no traceback
             pass
         leaving.keep_interrupted_exit()
-
-
-def _warn_of_gevent() -> None:
-    import logging
-
-    logging.getLogger("lumina_stream").warning(
-        "lumina-stream stays off: gevent has replaced threads (monkey.patch_all), and the exporter needs "
-        "one of its own. Trace under threads or asyncio (gunicorn: --worker-class gthread), or patch "
-        "without threads: monkey.patch_all(thread=False)"
-    )
 
 
 def _revive(settings: Settings | None = None) -> None:
