@@ -90,8 +90,9 @@ def test_prefork(relay: RelayProcess, folder: Path) -> None:
     # -   celery.worker_process_shutdown.connect(leave_worker, weak=False)
     # +   pass
     options = ("--max-tasks-per-child", "3")
+    # Before there is a worker: the transport's reader takes a file as soon as it has a name, written or not.
+    send(folder, relay.url, 0, 20)
     with server(folder, relay.url, *COMMAND, *QUIET, *options) as worker:
-        send(folder, relay.url, 0, 20)
         worker.until(DONE, 20)
         worker.stop()
     children = len(set(re.findall(r"ForkPoolWorker-\d+", worker.said)))
