@@ -2,18 +2,20 @@
 
 import random
 import statistics
+import subprocess
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.faults import often, stored
+from support.faults import LONG, often, stored
 from support.logs import logged
 from support.programs import get_json, program
 from support.relay_process import PATIENCE_S, RelayProcess, running_relay
 
 from lumina_stream.relay.checking import check
 
+LONGEST_PAUSE_S = 0.5 if LONG else 0.1
 PRODUCER = """
     import sys, time
     import lumina_stream as lumina
@@ -45,6 +47,18 @@ def ready_again_s(relay: RelayProcess, port: int) -> float:
             time.sleep(0.005)
 
 
+def wait_until_at_work(relay: RelayProcess, running: list[subprocess.Popen[str]]) -> None:
+    """Wait until the relay has stored something since it was asked first, or nobody sends any more."""
+    deadline = time.monotonic() + PATIENCE_S
+    before = get_json(f"{relay.url}/healthz")["offset"]
+    # More than it says itself of the programs that have come back to it.
+    while get_json(f"{relay.url}/healthz")["offset"] < before + 100:
+        if all(process.poll() is not None for process in running):
+            return
+        assert time.monotonic() < deadline, "the programs do not come back"
+        time.sleep(0.005)
+
+
 @pytest.mark.slow
 def test_row_1_killed_and_stopped_under_load(tmp_path: Path) -> None:
     """Four programs, a relay that is killed and stopped again and again: all is there, once."""
@@ -62,10 +76,11 @@ def test_row_1_killed_and_stopped_under_load(tmp_path: Path) -> None:
             programs.enter_context(program(PRODUCER, relay.url, str(events // 4))) for _ in range(4)
         ]
         for fault in faults:
-            time.sleep(chance.uniform(0.02, 0.5))
+            wait_until_at_work(relay, running)
+            time.sleep(chance.uniform(0.0, LONGEST_PAUSE_S))
             if fault == "stop":
                 relay.process.send_signal(19)
-                time.sleep(chance.uniform(0.05, 0.5))
+                time.sleep(chance.uniform(0.05, LONGEST_PAUSE_S))
                 relay.process.send_signal(18)
             else:
                 relay.kill()
