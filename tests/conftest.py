@@ -1,5 +1,6 @@
 """Hypothesis profiles: `ci` by default, thousands of cases with `--hypothesis-profile=long`."""
 
+import gc
 import signal
 from collections.abc import Iterator
 
@@ -22,9 +23,15 @@ _COMMON = settings(
 )
 
 # The same cases each time: a change is never red for what another one brought in.
-settings.register_profile("ci", _COMMON, max_examples=200, derandomize=True)
+settings.register_profile("ci", _COMMON, max_examples=100, derandomize=True)
 settings.register_profile("long", _COMMON, max_examples=5_000)
 settings.load_profile("ci")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is loaded out of collections: many tests ask for one, and none is about that."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def test_evicted_traces_leave_no_garbage(tmp_path, monkeypatch: pytest.MonkeyPat
     gc.collect()
     gc.disable()
     try:
-        for number in range(500):
+        for number in range(250):
             relay.send(*whole(number))
             relay.send(started(number, 2, parent_id="0" * 15 + "1"), ended(number, 2))
             list(relay.projections.checkpoint_steps())

@@ -1,5 +1,6 @@
 """The fixture `lumina_spans`, in a pytest run of its own."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +38,8 @@ def test_two(lumina_spans):
 def test_the_fixture(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(PROGRAM)
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "."]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    variables = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True)
     assert "3 passed" in done.stdout, done.stdout + done.stderr
     assert "2 failed" in done.stdout
     assert "0 spans are named 'missing'; recorded were []" in done.stdout

@@ -278,8 +278,9 @@ def test_a_damaged_beginning_is_refused_or_read_right(
         st.integers(0, layout.first_slot * 4 - 1),
         st.tuples(interesting, st.integers(0, 7)).map(sum),
     )
-    for place in data.draw(st.lists(places, min_size=1, max_size=6)):
-        image[place] ^= 1 << data.draw(st.integers(0, 7))
+    flips = st.lists(st.tuples(places, st.integers(0, 7)), min_size=1, max_size=6)
+    for place, bit in data.draw(flips):
+        image[place] ^= 1 << bit
     try:
         leftover = left(bytes(image))
     except DecodeError:

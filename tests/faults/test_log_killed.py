@@ -75,7 +75,7 @@ def points(folder: Path) -> list[tuple[str, int]]:
     """Return the crash points to try: every call of each kind, or some of them evenly spread."""
     made = {call: count(folder.parent / f"{call}", call) for call in CALLS}
     every = [(call, n + 1) for call, most in made.items() for n in range(most)]
-    wanted = min(len(every), often(24, 100_000))
+    wanted = min(len(every), often(12, 100_000))
     return [every[int(i * len(every) / wanted)] for i in range(wanted)]
 
 

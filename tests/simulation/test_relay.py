@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-RUNS = int(os.environ.get("SIMULATION_RUNS", "300")) // 20
+RUNS = int(os.environ.get("SIMULATION_RUNS", "150")) // 20
 SEED = os.environ.get("SIMULATION_SEED")
 
 
