@@ -2,7 +2,8 @@
 # Nothing outside of the checkout is changed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-export PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=${PYTHONDONTWRITEBYTECODE:-}
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+unset PYTHONDONTWRITEBYTECODE # hundreds of programs are started: each would compile all that it imports
 
 # find_python VERSION: print the path of that Python; fails if this machine has none.
 find_python() {
@@ -25,8 +26,8 @@ any_python() {
   }
 }
 
-# make_environment FOLDER PYTHON EXTRA [PINS [PIP'S OPTIONS]]: install the checkout with an extra, once per
-# change of its pins.
+# make_environment FOLDER PYTHON EXTRA [PINS]: install the checkout with an extra, once per change of its pins.
+# Much of what is installed is never imported: bytecode is made of what is.
 make_environment() {
   local pins=${4:-constraints.txt} stamp have
   stamp=$(cat pyproject.toml "$pins" | cksum)
@@ -34,7 +35,7 @@ make_environment() {
   if [ "$have" != "$stamp $3" ] && [ "$have" != "$stamp $3,providers,browser,deployments" ]; then
     echo "setting up $1 (once) ..." >&2
     [ -x "$1/bin/python" ] || "$2" -m venv "$1"
-    "$1/bin/python" -m pip install --quiet --constraint "$pins" "${@:5}" --editable ".[$3]" >&2
+    "$1/bin/python" -m pip install --quiet --no-compile --constraint "$pins" --editable ".[$3]" >&2
     echo "$stamp $3" >"$1/.stamp"
   fi
 }
@@ -68,4 +69,22 @@ make_dashboard() {
     npm --prefix "$folder" ci --silent >&2 || exit 1
     echo "$stamp" >"$folder/node_modules/.stamp"
   fi
+}
+
+# beside NAME COMMAND...: run a command beside what follows; what it says is kept for `finish`.
+beside() {
+  if [ -z "${said:-}" ]; then
+    said=$(mktemp -d)
+    trap 'rm -rf "$said"' EXIT
+  fi
+  "${@:2}" >"$said/$1" 2>&1 &
+  echo $! >"$said/$1.pid"
+}
+
+# finish NAME: wait for what runs beside, and show what it said; fails if it failed.
+finish() {
+  local code=0
+  wait "$(cat "$said/$1.pid")" || code=$?
+  cat "$said/$1"
+  return $code
 }
