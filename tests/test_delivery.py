@@ -71,10 +71,10 @@ def assert_true_parents(facts: list[Fact]) -> None:
 
 @pytest.mark.slow
 def test_crowd(tmp_path: Path) -> None:
-    """20,000 spans from 4 threads and 2,000 tasks at once arrive once each, under their parents."""
-    per_thread, tasks, per_task = 2_500, 2_000, 5
+    """40,000 spans from 4 threads and 4,000 tasks at once arrive once each, under their parents."""
+    per_thread, tasks, per_task = 5_000, 4_000, 5
     spans = 4 * per_thread + tasks * per_task
-    assert spans == 20_000
+    assert spans == 40_000
     with running_relay(tmp_path / "data") as relay:
         out, _ = run(CROWD, relay.url, str(per_thread), str(tasks), str(per_task))
         steps = spans - 4 - tasks
