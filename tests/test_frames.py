@@ -13,9 +13,9 @@ from support.trees import TRACE, Told, grow
 from lumina_stream.model import codec
 from lumina_stream.model.errors import DecodeError, RemoteProtocolError
 from lumina_stream.model.events import AttributeSet, ErrorInfo, Link, SpanStarted, UnknownEvent
-from lumina_stream.model.node import SpanEventRecord, Value
+from lumina_stream.model.node import SpanEventRecord
 from lumina_stream.model.producers import Producer
-from lumina_stream.model.record import SpanRecord, from_columns, record_of, to_columns
+from lumina_stream.model.record import SpanRecord, Value, from_columns, record_of, to_columns
 from lumina_stream.protocol import SUBPROTOCOL, SUBPROTOCOL_JSON, frames
 from lumina_stream.protocol.consumer import ConsumerSession, Facts
 from lumina_stream.protocol.wire import BINARY, JSON, Wire, wire_for

@@ -6,8 +6,15 @@ import msgspec
 import pytest
 
 from lumina_stream.model.events import ErrorInfo, Link
-from lumina_stream.model.node import SpanEventRecord, Text, Value
-from lumina_stream.model.record import Columns, SpanRecord, from_columns, record_of, to_columns
+from lumina_stream.model.node import SpanEventRecord, Text
+from lumina_stream.model.record import (
+    Columns,
+    SpanRecord,
+    Value,
+    from_columns,
+    record_of,
+    to_columns,
+)
 from lumina_stream.model.tree import TraceTree
 
 S = "b" * 16

@@ -142,7 +142,7 @@ def test_any_span(facts: list[Told]) -> None:
             node.attributes
         )
         assert {key: tuple(stamp) for key, _, stamp, _ in found["attributes"]} == {
-            key: held.stamp for key, held in (node.values or {}).items()
+            held.key: held.stamp for held in node.attribute_list()
         }
         assert [(e["time_ns"], e["producer_id"], e["seq"]) for e in found["events"]] == [
             event.stamp for event in node.event_list()

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from lumina_stream.model import codec
-from lumina_stream.model.node import SpanEventRecord, SpanNode, Text, Value
+from lumina_stream.model.node import Attribute, SpanEventRecord, SpanNode, Text
 from lumina_stream.model.rollup import Rollup, roll_up_steps
 from lumina_stream.model.tree import TraceTree
 
@@ -33,7 +33,7 @@ def span_json(tree: TraceTree, node: SpanNode, offset: int) -> Iterator[bytes]:
         yield b""
     yield _encode({"offset": offset, **_fields(tree, node)})[:-1]
     # Each listed before the first pause: the tree may change meanwhile.
-    yield from _array("attributes", list((node.values or {}).items()), _attribute)
+    yield from _array("attributes", list(node.attribute_list()), _attribute)
     yield from _array("events", node.event_list(), _event)
     yield from _array("texts", sorted((node.texts or {}).items()), _text)
     yield b"}"
@@ -103,9 +103,8 @@ def _totals(sums: Rollup) -> dict[str, Any]:
     }
 
 
-def _attribute(item: tuple[str, Value]) -> list[Any]:
-    key, held = item
-    return [key, codec.tag_value(held.value), held.stamp, held.marks]
+def _attribute(held: Attribute) -> list[Any]:
+    return [held.key, codec.tag_value(held.value), held.stamp, held.marks]
 
 
 def _event(event: SpanEventRecord) -> dict[str, Any]:

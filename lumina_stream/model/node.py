@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
@@ -24,12 +25,21 @@ DOUBLE_END = "double_end"
 EVENT_AFTER_END = "event_after_end"
 
 
-class Value(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """An attribute's value, who set it when, and what was done to it on the way (by path)."""
+class Attribute(msgspec.Struct, frozen=True, gc=False):
+    """An attribute as it stands, who set it when, and what was done to it on the way (by path)."""
 
+    key: str
     value: Any
-    stamp: Stamp
+    # Its stamp, part by part as those of the node.
+    time_ns: int
+    producer_id: str
+    seq: int
     marks: dict[str, str] | None = None
+
+    @property
+    def stamp(self) -> Stamp:
+        """Return who set it when."""
+        return (self.time_ns, self.producer_id, self.seq)
 
 
 class SpanEventRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -131,7 +141,8 @@ class SpanNode(msgspec.Struct, eq=False):
     renamed: Stamp | None = None
     """Who named it, unless that was its start."""
     children: list[SpanNode] | None = None
-    values: dict[str, Value] | None = None
+    held: Attribute | dict[str, Attribute] | None = None
+    """Its attributes by key; one that is alone as it is, since a dictionary would take 200 bytes."""
     events: dict[Stamp, SpanEventRecord] | None = None
     texts: dict[tuple[str, int], Text] | None = None
     links: dict[tuple[Stamp, int], Link] | None = None
@@ -207,16 +218,21 @@ class SpanNode(msgspec.Struct, eq=False):
     @property
     def attributes(self) -> Attributes:
         """Return the attributes as they stand now."""
-        if self.values is None:
-            return {}
-        return {key: held.value for key, held in self.values.items()}
+        return {held.key: held.value for held in self.attribute_list()}
+
+    def attribute_list(self) -> Collection[Attribute]:
+        """Return the attributes in the order in which their keys came, with all that is known of them."""
+        held = self.held
+        if held is None:
+            return ()
+        return held.values() if isinstance(held, dict) else (held,)
 
     def attribute_marks(self) -> dict[str, str]:
         """Return what was done to values, names and errors, by path: cut, converted, redacted."""
         marks = {path: mark for path, (_, mark) in (self.marks or {}).items()}
-        held = [value for value in (self.values or {}).values() if value.marks]
-        for value in sorted(held, key=lambda value: value.stamp):
-            marks.update(value.marks or {})
+        marked = [held for held in self.attribute_list() if held.marks]
+        for held in sorted(marked, key=lambda held: held.stamp):
+            marks.update(held.marks or {})
         return marks
 
     def event_list(self) -> list[SpanEventRecord]:

@@ -13,8 +13,16 @@ from typing import Any
 import msgspec
 
 from lumina_stream.model.events import ErrorInfo, Link, Status
-from lumina_stream.model.node import SpanEventRecord, SpanNode, Text, Value
+from lumina_stream.model.node import SpanEventRecord, SpanNode, Text
 from lumina_stream.model.producers import Stamp
+
+
+class Value(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """An attribute's value, who set it when, and what was done to it on the way (by path)."""
+
+    value: Any
+    stamp: Stamp
+    marks: dict[str, str] | None = None
 
 
 class SpanRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -55,7 +63,7 @@ def record_of(node: SpanNode) -> SpanRecord:
         node.remote_parent,
         node.last_ns,
         tuple(sorted(node.conflicts)) if node.conflicts else (),
-        dict(node.values) if node.values else None,
+        {a.key: Value(a.value, a.stamp, a.marks) for a in node.attribute_list()} or None,
         tuple(node.events.values()) if node.events else (),
         tuple((c, i, text) for (c, i), text in node.texts.items()) if node.texts else (),
         tuple((s, i, link) for (s, i), link in node.links.items()) if node.links else (),

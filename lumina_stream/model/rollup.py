@@ -99,8 +99,8 @@ def call_of(node: SpanNode) -> Call | None:
     if state is None:
         return None
     if state.call is None:
-        values = node.values or {}
-        state.call = read_call({key: values[key].value for key in values.keys() & CALL_KEYS})
+        said = {held.key: held.value for held in node.attribute_list() if held.key in CALL_KEYS}
+        state.call = read_call(said)
     return state.call
 
 

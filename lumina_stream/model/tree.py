@@ -30,12 +30,12 @@ from lumina_stream.model.node import (
     DOUBLE_END,
     DUPLICATE_START,
     PARENT_CYCLE,
+    Attribute,
     Rollup,
     SpanEventRecord,
     SpanNode,
     State,
     Text,
-    Value,
     start_order,
 )
 from lumina_stream.model.producers import Producers, Stamp, is_imported
@@ -347,12 +347,12 @@ class TraceTree:
         _mark(node)
         return (span_id,)
 
-    def _said(self, node: SpanNode, key: str, known: Value | None, value: Value) -> None:
+    def _said(self, node: SpanNode, key: str, known: Any, value: Any) -> None:
         """Note that a span says something of a call, or whose it is."""
         field = FIELD_OF[key][0]
         if field in LABELS:
             counts = self.labels.setdefault(field, {})
-            for text, by in ((label_text(known and known.value), -1), (label_text(value.value), 1)):
+            for text, by in ((label_text(known), -1), (label_text(value), 1)):
                 if text and text not in counts and len(counts) >= limits.TREE_LABELS:
                     self._truncate("labels")
                 elif text:
@@ -436,8 +436,8 @@ class TraceTree:
             )
         if record.named is not None:
             self._rename(node, record.name, record.named)
-        for key, value in (record.values or {}).items():
-            self._set_value(node, key, value)
+        for key, said in (record.values or {}).items():
+            self._set_attribute(node, key, said.value, said.stamp, said.marks)
         for event in record.events:
             if node.events is None:
                 node.events = {}
@@ -522,7 +522,7 @@ class TraceTree:
                 self._stand(node)
             touched = (span_id, parent_id)
         if event.attributes:
-            self._set_values(node, event.attributes, (time_ns, producer_id, seq), event.marks)
+            self._set_attributes(node, event.attributes, (time_ns, producer_id, seq), event.marks)
         if event.links:
             self._add_links(node, event.links, (time_ns, producer_id, seq))
         if event.marks:
@@ -561,7 +561,7 @@ class TraceTree:
                 touched = self._mention(node, event.parent_id)
         self._rename(node, event.name, stamp)
         if event.attributes:
-            self._set_values(node, event.attributes, stamp, event.marks)
+            self._set_attributes(node, event.attributes, stamp, event.marks)
         if event.links:
             self._add_links(node, event.links, stamp)
         if event.marks:
@@ -582,10 +582,12 @@ class TraceTree:
         node = self._nodes.get(span_id) or self._add(span_id)
         if node is None:
             return ()
-        value = Value(event.value, (time_ns, producer_id, seq), event.marks)
-        if node.values is None and key not in CALL_KEYS:
-            node.values = {self._names.setdefault(key, key): value}
-        elif not self._set_value(node, key, value):
+        if node.held is None and key not in CALL_KEYS:
+            key = self._names.setdefault(key, key)
+            node.held = Attribute(key, event.value, time_ns, producer_id, seq, event.marks)
+        elif not self._set_attribute(
+            node, key, event.value, (time_ns, producer_id, seq), event.marks
+        ):
             return self._finish(node, time_ns, False)
         if time_ns > node.last_ns:
             node.last_ns = time_ns
@@ -602,7 +604,7 @@ class TraceTree:
         stamp = (event.time_ns, producer_id, seq)
         if event.marks:
             _add_marks(node, event.marks, stamp)
-        self._set_values(node, event.attributes, stamp, event.marks)
+        self._set_attributes(node, event.attributes, stamp, event.marks)
         return self._finish(node, event.time_ns, True)
 
     def _event_added(self, event: EventAdded, producer_id: str, seq: int) -> Touched:
@@ -845,27 +847,30 @@ class TraceTree:
         node.renamed = None if stamp == start else stamp
         return True
 
-    def _set_value(self, node: SpanNode, key: str, value: Value) -> bool:
-        values = node.values
-        if values is None:
-            values = node.values = {}
-        known = values.get(key)
-        if known is None:
-            if len(values) >= limits.TREE_ATTRIBUTES:
-                self._truncate("attributes")
+    def _set_attribute(
+        self, node: SpanNode, key: str, value: Any, stamp: Stamp, marks: dict[str, str] | None
+    ) -> bool:
+        held, known = node.held, None
+        if held is None:
+            key = self._names.setdefault(key, key)
+            node.held = Attribute(key, value, *stamp, marks)
+        else:
+            if not isinstance(held, dict):
+                held = node.held = {held.key: held}
+            known = held.get(key)
+            if known is None:
+                if len(held) >= limits.TREE_ATTRIBUTES:
+                    self._truncate("attributes")
+                    return False
+                key = self._names.setdefault(key, key)
+            elif stamp <= known.stamp:
                 return False
-            values[self._names.setdefault(key, key)] = value
-            if key in CALL_KEYS:
-                self._said(node, key, None, value)
-            return True
-        if value.stamp <= known.stamp:
-            return False
-        values[key] = value
+            held[key] = Attribute(key, value, *stamp, marks)
         if key in CALL_KEYS:
-            self._said(node, key, known, value)
+            self._said(node, key, None if known is None else known.value, value)
         return True
 
-    def _set_values(
+    def _set_attributes(
         self, node: SpanNode, attributes: dict[str, Any], stamp: Stamp, marks: dict[str, str] | None
     ) -> None:
         for key, value in attributes.items():
@@ -873,7 +878,7 @@ class TraceTree:
             if marks:
                 below = (f"{key}.", f"{key}[")
                 own = {p: m for p, m in marks.items() if p == key or p.startswith(below)} or None
-            self._set_value(node, key, Value(value, stamp, own))
+            self._set_attribute(node, key, value, stamp, own)
 
     def _add_links(self, node: SpanNode, links: tuple[Link, ...], stamp: Stamp) -> bool:
         if node.links is None:

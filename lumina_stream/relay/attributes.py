@@ -30,10 +30,10 @@ Digests = dict[bytes, None]
 def add_digests(digests: Digests, nodes: Iterable[SpanNode | None]) -> None:
     """Add what spans say to the digests of their trace, as far as there is room."""
     for node in nodes:
-        if node is None or not node.values:
+        if node is None:
             continue
-        for key, held in node.values.items():
-            value: Any = held.value
+        for held in node.attribute_list():
+            key, value = held.key, held.value
             kind = value.__class__
             if kind is float:  # rare, and not remembered: 0.0 is equal to -0.0
                 digest = _digest(key, value)

@@ -135,10 +135,9 @@ def _labels(node: SpanNode) -> dict[str, str | int | bool]:
 
 
 def _add_labels(found: dict[str, str | int | bool], node: SpanNode) -> None:
-    for key, held in (node.values or {}).items():
+    for key, value in node.attributes.items():
         if len(found) >= ROW_LABELS:
             return
-        value = held.value
         if key in found or (key not in _LABEL_KEYS and _is_content(key)):
             continue
         if isinstance(value, str):

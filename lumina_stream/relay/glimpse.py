@@ -34,16 +34,13 @@ _INPUTS = ("input.value", "user_query", "query", "question", "input", "prompt")
 def preview(tree: TraceTree) -> str:
     """Return the beginning of what a trace's root was given, empty if it does not say."""
     root = tree.root
-    values = None if root is None else root.values
-    if not values:
-        return ""
+    values = {} if root is None else root.attributes
     if _MESSAGES in values:
-        text = _last_question(values[_MESSAGES].value)
+        text = _last_question(values[_MESSAGES])
         if text:
             return _short(text)
     for key in _INPUTS:
-        held = values.get(key)
-        text = "" if held is None else _text(held.value)
+        text = _text(values[key]) if key in values else ""
         if text:
             return _short(text)
     return ""

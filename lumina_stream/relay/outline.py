@@ -132,7 +132,7 @@ def _piece(tree: TraceTree, nodes: list[SpanNode], texts: _Texts, base_ns: int) 
         lasts=_times([n.last_ns or None for n in nodes], base_ns),
         flags=[
             (1 if n.remote_parent else 0)
-            | (2 if n.values else 0)
+            | (2 if n.held else 0)
             | (4 if n.events else 0)
             | (8 if n.texts else 0)
             | (16 if n.links else 0)

@@ -6,7 +6,7 @@ Pure. What the styles look like is decided where lines are painted.
 import locale
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -263,10 +263,10 @@ def _extras(
         found.append(Segment(escape(node.kind), kind_style(node.kind)))
     if state == "missing":
         found.append(Segment("its start has not arrived", "muted"))
-    if node.values:
-        model = next((_plain(node, key) for key in MODEL_KEYS if key in node.values), "")
-        if model:
-            found.append(Segment(model, "muted"))
+    said = node.attributes
+    model = next((said[key] for key in MODEL_KEYS if key in said), None)
+    if model and isinstance(model, str):
+        found.append(Segment(escape(model), "muted"))
     sums = tree.rollup(node.span_id)
     if (sums.input_tokens or sums.output_tokens) and (root or node.call or node.kind == "llm"):
         used = f"{tokens(sums.input_tokens)} in {tokens(sums.output_tokens)} out"
@@ -275,18 +275,13 @@ def _extras(
         if cost:
             found.append(Segment(cost, "muted"))
     if state == "running":
-        said = _streaming(node)
-        if said:
-            found.append(Segment(said, "text"))
+        streamed = _streaming(node)
+        if streamed:
+            found.append(Segment(streamed, "text"))
         elif node.events:
             latest = node.events[max(node.events)]
             found.append(Segment(f"{glyphs.dot} {escape(latest.name)}", "muted"))
     return found
-
-
-def _plain(node: SpanNode, key: str) -> str:
-    value: Any = (node.values or {})[key].value
-    return escape(value) if isinstance(value, str) else ""
 
 
 def _streaming(node: SpanNode) -> str:

@@ -96,7 +96,7 @@ def row(node: SpanNode) -> dict[str, Any]:
         "error": node.error,
         "last_seen_ns": node.last_seen_ns,
         "attributes": node.attributes,
-        "attribute_stamps": {key: held.stamp for key, held in (node.values or {}).items()},
+        "attribute_stamps": {held.key: held.stamp for held in node.attribute_list()},
         "marks": node.attribute_marks(),
         "events": [(e.stamp, e.name, e.attributes, e.marks) for e in node.event_list()],
         "texts": {channel: node.text(channel) for channel in node.text_channels()},
