@@ -191,7 +191,11 @@ def test_usage_adds_up_to_the_totals(wire: Wire) -> None:
     }
     assert sum(given for given, _, _ in reader.usage.values()) == totals.input_tokens == 130
     assert sum(got for _, got, _ in reader.usage.values()) == totals.output_tokens == 20
-    assert dict((s, u) for s, *u in usage_of(tree.calls.values()))[span(2)] == [100, 10, 1_050]
+    assert dict((s, u) for s, *u in usage_of(tree.calls.spans.values()))[span(2)] == [
+        100,
+        10,
+        1_050,
+    ]
 
 
 def test_a_tree_that_grows_meanwhile_is_told_whole(monkeypatch: pytest.MonkeyPatch) -> None:

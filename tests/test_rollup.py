@@ -147,11 +147,11 @@ def test_no_price_is_not_zero() -> None:
     grown.start(1)
     grown.start(2, 1, input=1, output=1)
     assert rollup.cost_usd(grown.tree.rollup(sid(1))) is None
-    assert grown.tree.awaits_costs
+    assert grown.tree.calls.awaits_costs
     grown.cost(2, NO_PRICE)
     assert grown.sums(1) == (1, 1, 0, 0, 1)
     assert rollup.cost_usd(grown.tree.rollup(sid(1))) is None
-    assert not grown.tree.awaits_costs
+    assert not grown.tree.calls.awaits_costs
     grown.start(3, 1, input=1, output=1)
     grown.cost(3, Cost(0, 0))
     assert rollup.cost_usd(grown.tree.totals) == 0
@@ -163,7 +163,7 @@ def test_labels_are_counted() -> None:
     grown.start(1, **{"session.id": "a"})
     grown.start(2, 1, **{"session.id": "a", "enduser.id": 7})
     grown.set(1, **{"session.id": "b"})
-    assert grown.tree.labels == {"session": {"a": 1, "b": 1}, "user": {"7": 1}}
+    assert grown.tree.calls.labels == {"session": {"a": 1, "b": 1}, "user": {"7": 1}}
 
 
 def test_a_change_costs_its_depth_not_its_width(monkeypatch: Any) -> None:
@@ -322,7 +322,11 @@ def test_differences_and_sums_agree(steps: list[Any]) -> None:
         assert _plain(often.tree.rollup(span_id)) == _plain(once.tree.rollup(span_id))
     assert _plain(often.tree.totals) == _plain(once.tree.totals)
     shares = [
-        {n.span_id: n.call.share for n in tree.calls.values() if n.call and not n.call.is_duplicate}
+        {
+            n.span_id: n.call.share
+            for n in tree.calls.spans.values()
+            if n.call and not n.call.is_duplicate
+        }
         for tree in (often.tree, once.tree)
     ]
     assert shares[0] == shares[1]

@@ -142,7 +142,7 @@ def test_a_trace_is_read_once_for_all_who_look(feed) -> None:
         assert later is not None and all(one is later for one in found)
         assert fed.read_back == before + 1
         assert (len(later), later.span_count, later.services) == (20, 20, ["svc"])
-        (call,) = later.calls.values()
+        (call,) = later.calls.spans.values()
         assert call.call is not None and call.call.share is not None
         assert call.call.share.input == 7
         assert await fed.relay.tree(new_trace()) is None

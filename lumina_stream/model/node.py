@@ -24,6 +24,9 @@ DUPLICATE_START = "duplicate_start"
 DOUBLE_END = "double_end"
 EVENT_AFTER_END = "event_after_end"
 
+Touched: TypeAlias = tuple[str, ...]
+"""Span ids whose row, parent or children changed; empty when an event brought nothing new."""
+
 
 class Attribute(msgspec.Struct, frozen=True, gc=False):
     """An attribute as it stands, who set it when, and what was done to it on the way (by path)."""
@@ -300,3 +303,21 @@ class SpanNode(msgspec.Struct, eq=False):
 def start_order(node: SpanNode) -> tuple[int, str]:
     """Order siblings: by start time, then span id."""
     return (node.start_ns or 0, node.span_id)
+
+
+def flag(node: SpanNode, conflict: str) -> None:
+    """Note that a conflict was found."""
+    if node.conflicts is None:
+        node.conflicts = set()
+    node.conflicts.add(conflict)
+
+
+def add_marks(node: SpanNode, marks: dict[str, str], stamp: Stamp) -> None:
+    """Keep what was done to the span's own fields: paths that start with `@`."""
+    for path, mark in marks.items():
+        if path.startswith("@"):
+            if node.marks is None:
+                node.marks = {}
+            known = node.marks.get(path)
+            if known is None or stamp > known[0]:
+                node.marks[path] = (stamp, mark)

@@ -234,7 +234,7 @@ class Relay:
         if reading is not None:
             await asyncio.shield(reading)
         tree = self.projections.tree(trace_id)
-        if tree is not None and tree.changed_calls:
+        if tree is not None and tree.calls.changed:
             await self.load_prices()
             tree = self.projections.tree(trace_id)
         return tree
@@ -244,7 +244,7 @@ class Relay:
         try:
             async with self._may_read:
                 await asyncio.to_thread(reading.run)
-                if reading.tree.changed_calls:
+                if reading.tree.calls.changed:
                     await self.load_prices()
                     await asyncio.to_thread(reading.price, self.book)
             if not self.deleting.is_deleted(reading.tree.trace_id):

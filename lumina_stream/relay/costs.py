@@ -64,7 +64,7 @@ def price(tree: TraceTree, book: PriceBook) -> tuple[list[str], bool]:
     It is not while the book still has to be loaded.
     """
     touched: list[str] = []
-    for span_id in list(tree.changed_calls):
+    for span_id in list(tree.calls.changed):
         node = tree.span(span_id)
         call = None if node is None else call_of(node)
         cost = None
@@ -75,25 +75,25 @@ def price(tree: TraceTree, book: PriceBook) -> tuple[list[str], bool]:
                 if not call.tokens:
                     continue  # it will have some: time to load
                 return touched, False
-        del tree.changed_calls[span_id]
+        del tree.calls.changed[span_id]
         touched += tree.set_cost(span_id, cost)
-    return touched, not tree.changed_calls
+    return touched, not tree.calls.changed
 
 
 def take_changed(tree: TraceTree) -> dict[str, SpanNode]:
     """Return the calls whose share of the sums changed since the last time."""
-    if not tree.calls:
+    if not tree.calls.spans:
         return {}
     _ = tree.totals  # works out every share
-    changed = dict(tree.changed_shares)
-    tree.changed_shares.clear()
+    changed = dict(tree.calls.changed_shares)
+    tree.calls.changed_shares.clear()
     return changed
 
 
 def rows_of(tree: TraceTree, changed: dict[str, SpanNode]) -> list[tuple[str, CallRow | None]]:
     """Return the rows of a tree that are new or may have changed, None where a call adds nothing."""
-    if len(tree.calls) <= ALL_ROWS or not tree.open_count:
-        changed = tree.calls
+    if len(tree.calls.spans) <= ALL_ROWS or not tree.open_count:
+        changed = tree.calls.spans
     return [(span_id, _row(node)) for span_id, node in changed.items()]
 
 

@@ -198,7 +198,7 @@ class Projections:
             return held.tree
         visited = self._visited.get(trace_id, self._seconds())
         if visited is not None:
-            if visited.changed_calls:
+            if visited.calls.changed:
                 costs.price(visited, self._book)
             return visited
         reading = self.begin_reading(trace_id)

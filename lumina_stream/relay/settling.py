@@ -52,7 +52,7 @@ class Settler:
     def changed(self, trace_id: str, held: Held) -> None:
         """Note that something came for a trace."""
         self._memory.changed(trace_id, held)
-        if held.tree.changed_calls:
+        if held.tree.calls.changed:
             self._unpriced[trace_id] = held
 
     def take_priced(self) -> dict[str, set[str]]:
@@ -64,7 +64,7 @@ class Settler:
 
     def price(self, trace_id: str, held: Held) -> None:
         """Price the calls of a trace that changed, as far as that is possible now."""
-        if not held.tree.changed_calls:
+        if not held.tree.calls.changed:
             self._unpriced.pop(trace_id, None)
             return
         touched, is_done = costs.price(held.tree, self._book)
@@ -116,7 +116,7 @@ class Settler:
         """
         self.price(held.tree.trace_id, held)
         self._take_shares(held)
-        changed = held.tree.calls if held.unsaid is None else held.unsaid
+        changed = held.tree.calls.spans if held.unsaid is None else held.unsaid
         held.unsaid = {}
         return usage_of(changed.values())
 

@@ -97,7 +97,7 @@ def costs_of(
     offset: int, tree: TraceTree, span_ids: Iterable[str] | None = None
 ) -> Iterator[frames.Costs]:
     """Yield what is known of the costs of a tree's calls, all of them or some."""
-    nodes = tree.calls.values() if span_ids is None else map(tree.span, span_ids)
+    nodes = tree.calls.spans.values() if span_ids is None else map(tree.span, span_ids)
     known = [
         span_cost(node.span_id, node.call.cost)
         for node in nodes

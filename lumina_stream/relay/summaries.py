@@ -47,8 +47,8 @@ def summarise(tree: TraceTree) -> TraceSummary:
         bound(last_ns),
         None if cost is None else float(cost),
         totals.unpriced,
-        tuple(sorted(tree.labels.get("session", ()))),
-        tuple(sorted(tree.labels.get("user", ()))),
+        tuple(sorted(tree.calls.labels.get("session", ()))),
+        tuple(sorted(tree.calls.labels.get("user", ()))),
         preview(tree),
         bars(tree, start_ns, last_ns if duration_ns is None else start_ns + duration_ns),
     )

@@ -167,7 +167,7 @@ class Consumer:
             tree = self._relay.projections.forest.traces.get(trace_id)
             if tree is None and trace_id == only:
                 tree = self._relay.projections.tree(trace_id)
-            if tree is not None and tree.calls:
+            if tree is not None and tree.calls.spans:
                 await self._send_all(costs_of(self._subscription.offset, tree))
 
     async def _catch_up_row(self, row: Row, known: dict[str, bool], *, resumed: bool) -> None:
@@ -272,7 +272,7 @@ class Consumer:
 
     def _all_usage(self, trace_id: str) -> list[CallUsage]:
         tree = self._relay.projections.tree(trace_id)
-        return [] if tree is None else usage_of(tree.calls.values())
+        return [] if tree is None else usage_of(tree.calls.spans.values())
 
     def _producers(self) -> list[Producer]:
         return self._relay.projections.forest.producers.all()

@@ -259,7 +259,7 @@ class _Watcher:
     def _awaits_costs(self) -> bool:
         """Tell whether the relay has not said yet what a call costs."""
         trees = [] if self._live is None else self._wanted(self._live)
-        return any(tree.awaits_costs for tree in trees)
+        return any(tree.calls.awaits_costs for tree in trees)
 
     def _follow(self, endpoint: str) -> None:
         try:

@@ -78,7 +78,7 @@ def _fact(fact: Told) -> list[Any]:
 
 
 def _usage(tree: TraceTree) -> list[Any]:
-    return sorted(map(list, outline.usage_of(tree.calls.values())))
+    return sorted(map(list, outline.usage_of(tree.calls.spans.values())))
 
 
 def _outline(tree: TraceTree) -> list[Any]:
