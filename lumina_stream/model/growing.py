@@ -188,7 +188,6 @@ class Growing(Hierarchy):
                 self._stand(node)
             else:
                 touched = self._mention(node, event.parent_id)
-        self._rename(node, event.name, stamp)
         if event.attributes:
             self._set_attributes(node, event.attributes, stamp, event.marks)
         if event.links:
@@ -334,6 +333,10 @@ class Growing(Hierarchy):
         node.start_ns, node.producer_id, node.start_seq = stamp
         node.kind = None if kind is None else self._names.setdefault(kind, kind)
         node.remote_parent = event.remote_parent
+        if node.renamed is None:
+            node.name = self._names.setdefault(event.name, event.name)
+        else:
+            self._rename(node, event.name, stamp)
         if node.status is None:
             spans = self._open.get(stamp[1])
             if spans is None:
