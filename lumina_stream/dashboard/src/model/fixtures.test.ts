@@ -1,4 +1,4 @@
-// The tree is what model/tree.py says, whatever the order: see tests/support/tree_fixtures.py.
+// The tree is what model/growing.py says, whatever the order: see tests/support/tree_fixtures.py.
 
 import { readFileSync, readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";

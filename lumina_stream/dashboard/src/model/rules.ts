@@ -1,5 +1,5 @@
 // How starts, ends and names of spans, and fates of producers, make a tree: whatever their order,
-// the greatest stamp (time, producer, seq) wins. The rules are those of model/tree.py.
+// the greatest stamp (time, producer, seq) wins. The rules are those of model/growing.py.
 
 import { NONE } from "./columns";
 import { Producer } from "./producers";

@@ -1,4 +1,4 @@
-// The tree of one trace, built from facts in any order. The rules are those of model/tree.py, and
+// The tree of one trace, built from facts in any order. The rules are those of model/growing.py, and
 // the shared fixtures hold the two together. It reads no clock.
 //
 // One trace as columns: a span is its number (0 to count - 1), which stays while the tree lives.
