@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from lumina_stream.model import codec
 from lumina_stream.model.errors import DecodeError
-from lumina_stream.model.events import AttributeSet, Event, EventsLost, SpanEnded, SpanStarted
+from lumina_stream.model.events import AttributeSet, Event, EventsLost, Link, SpanEnded, SpanStarted
+from lumina_stream.model.limits import FRAME_DEPTH
 from lumina_stream.relay.admission import admit, traces_in
 
 A, B = "a" * 32, "b" * 32
@@ -79,10 +80,17 @@ def test_no_array() -> None:
         traces_in(b"\xc0", 1)
 
 
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
 _ids = st.sampled_from([A, B, "0" * 32, "A" * 32, "x", ""])
 _spans = st.sampled_from([SPAN, "0" * 16, "z" * 16, ""])
 _values = st.recursive(
-    st.none() | st.text(max_size=5) | st.integers(-5, 5),
+    st.none() | st.text(max_size=5) | st.integers(-5, 5) | st.just(nested(FRAME_DEPTH + 1)),
     lambda inner: (
         st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2)
     ),
@@ -99,6 +107,10 @@ _events: st.SearchStrategy[Event] = (
         st.none() | _spans,
         st.none(),
         st.dictionaries(st.text(max_size=2), _values, max_size=2),
+        st.just(())
+        | st.builds(Link, _ids, _spans, st.dictionaries(st.text(max_size=2), _values)).map(
+            lambda link: (link,)
+        ),
     )
     | st.builds(EventsLost, st.just(1), st.just("queue_full"), st.just(1))
 )

@@ -6,7 +6,9 @@ place in the log, so that acknowledgement stays dense; it is counted, and neithe
 The same rules read the log back, so that a replay agrees with what was live. Pure.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any, cast
 
 import msgspec
@@ -19,6 +21,7 @@ from lumina_stream.model.events import (
     Event,
     EventAdded,
     EventsLost,
+    Link,
     SpanEnded,
     SpanEvent,
     SpanStarted,
@@ -26,7 +29,7 @@ from lumina_stream.model.events import (
     TextStreamed,
     UnknownEvent,
 )
-from lumina_stream.model.ids import TRACE_ID_LENGTH, is_span_id, is_trace_id
+from lumina_stream.model.ids import TRACE_ID_LENGTH, are_span_ids, is_span_id, is_trace_id
 from lumina_stream.model.producers import is_imported
 from lumina_stream.protocol import guards
 
@@ -35,7 +38,7 @@ RELAY_PREFIX = "relay-"
 
 _MAX_INT = (1 << 63) - 1
 _CONTAINERS = frozenset((dict, list))
-_WITH_ATTRIBUTES = frozenset((AttributesSet, EventAdded))
+_WITH_ATTRIBUTES = frozenset((SpanStarted, AttributesSet, EventAdded))
 _TRACE_KEY = b"\xa8trace_id\xd9" + bytes((TRACE_ID_LENGTH,))
 """What stands before a trace id in an event: its key, and the header of a string of that length."""
 
@@ -108,28 +111,29 @@ def _admit(data: bytes, producer_id: str) -> Admitted:
 
 
 def _all_sound(events: Sequence[Event | None]) -> tuple[str, ...] | None:
-    """Return the distinct trace ids of events of spans that are all sound at first sight, else None."""
-    traces: dict[str, None] = {}
-    spans: set[str] = set()  # ids repeat within a batch: each is looked at once
-    event: Any
-    for event in events:
-        kind = event.__class__
-        if kind is AttributeSet:
-            if type(event.value) in _CONTAINERS:
-                return None
-        elif kind is SpanStarted:
-            if event.links or not _CONTAINERS.isdisjoint(map(type, event.attributes.values())):
-                return None
-            if event.parent_id is not None:
-                spans.add(event.parent_id)
-        elif kind in _WITH_ATTRIBUTES:
-            if not _CONTAINERS.isdisjoint(map(type, event.attributes.values())):
-                return None
-        elif kind not in _HOLDS:
-            return None
-        traces[event.trace_id] = None
-        spans.add(event.span_id)
-    if all(map(is_trace_id, traces)) and all(map(is_span_id, spans)):
+    """Return the distinct trace ids of events of spans that are all sound, else None.
+
+    A look at a whole frame: ids repeat within it, and nothing is called for each of its events.
+    """
+    kinds = set(map(type, events))
+    if not kinds <= _HOLDS.keys():
+        return None
+    traces = dict.fromkeys(map(_trace_id, events))
+    spans = set(map(_span_id, events))
+    every: Any = events
+    values: list[Any] = []
+    if AttributeSet in kinds:
+        values += [event.value for event in every if event.__class__ is AttributeSet]
+    if not kinds.isdisjoint(_WITH_ATTRIBUTES):
+        holding = [event.attributes for event in every if event.__class__ in _WITH_ATTRIBUTES]
+        values += itertools.chain.from_iterable(map(dict.values, holding))
+    if SpanStarted in kinds:
+        started = [event for event in every if event.__class__ is SpanStarted]
+        parents = set(map(_parent_id, started))
+        spans |= parents - {None}
+        links = itertools.chain.from_iterable(map(_links, started))
+        values += itertools.chain.from_iterable(link.attributes.values() for link in links)
+    if all(map(is_trace_id, traces)) and are_span_ids(spans) and _is_shallow(values):
         return tuple(traces)
     return None
 
@@ -210,6 +214,11 @@ def _value(event: Any) -> Iterable[Any]:
 def _attributes(event: Any) -> Iterable[Any]:
     return event.attributes.values()
 
+
+_trace_id: Callable[[Any], str] = attrgetter("trace_id")
+_span_id: Callable[[Any], str] = attrgetter("span_id")
+_parent_id: Callable[[Any], str | None] = attrgetter("parent_id")
+_links: Callable[[Any], Iterable[Link]] = attrgetter("links")
 
 _HOLDS: dict[type, Callable[[Any], Iterable[Any]]] = {
     SpanStarted: _attributes,
