@@ -67,7 +67,8 @@ def test_a_trace_is_found_by_so_many_attributes(relay: Relay) -> None:
             relay.projections.list()
     assert found(relay, "first=1", "k9=9", f"k{MOST - 2}={MOST - 2}") == {1}
     assert found(relay, f"k{MOST - 1}={MOST - 1}") == set()
-    assert len(relay.projections._store.digests(trace(1))) == 8 * MOST  # pyright: ignore[reportPrivateUsage]
+    line = relay.projections._store.line(trace(1))  # pyright: ignore[reportPrivateUsage]
+    assert line is not None and len(line.digests) == 8 * MOST
 
 
 def test_only_what_changed_is_looked_at(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,10 +99,12 @@ def test_retention_forgets_attributes_too(relay: Relay) -> None:
     relay.projections.list()
     relay.projections.checkpoint()
     store = relay.projections._store  # pyright: ignore[reportPrivateUsage]
-    assert store.digests(trace(1))
+    known = store.line(trace(1))
+    assert known is not None and known.digests
     store.prune(relay.log.next_offset)
-    assert store.digests(trace(1)) == b""
-    assert store.digests(trace(2))
+    assert store.line(trace(1)) is None
+    kept = store.line(trace(2))
+    assert kept is not None and kept.digests
 
 
 def test_all_of_several(relay: Relay) -> None:
@@ -130,7 +133,8 @@ def test_digests_are_written_one_after_the_other(relay: Relay) -> None:
     digests: dict[bytes, None] = {}
     tree = relay.projections.tree(trace(1))
     assert tree is not None
-    add_digests(digests, [None, tree.span(span(1)), tree.span(span(1))])
+    add_digests(digests, tree)
+    add_digests(digests, tree)
     assert list(digests) == [digest_of("a=1"), digest_of("c=x")]
     assert list(split(b"".join(digests))) == list(digests)
 

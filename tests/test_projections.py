@@ -113,14 +113,14 @@ def check(relay: Relay) -> None:
 # --- one frame -------------------------------------------------------------------------------
 
 
-def test_apply_tells_what_it_touched(relay: Relay) -> None:
-    """New traces are named once; touched spans by trace; what brings nothing new is not touched."""
+def test_apply_tells_what_it_changed(relay: Relay) -> None:
+    """New traces are named once, changed ones each time; what brings nothing new changes none."""
     applied = relay.send(started(1), started(1, 2, parent_id=span(1)), started(2))
-    assert applied.touched == {trace(1): {span(1), span(2)}, trace(2): {span(1)}}
+    assert set(applied.changed) == {trace(1), trace(2)}
     assert applied.new == (trace(1), trace(2))
     assert applied.offset == relay.projections.offset == 3
     applied = relay.send(ended(1, 2))
-    assert (applied.touched, applied.new, applied.offset) == ({trace(1): {span(2)}}, (), 4)
+    assert (list(applied.changed), applied.new, applied.offset) == ([trace(1)], (), 4)
 
 
 def test_refused_events_keep_their_seq(relay: Relay) -> None:
@@ -138,7 +138,7 @@ def test_what_was_applied_is_not_applied_again(relay: Relay) -> None:
     events = [started(1), ended(1), EventsLost(START, "queue_full", 2, {}, {"other": 2})]
     relay.projections.apply(1, "p1", 1, events)
     applied = relay.projections.apply(1, "p1", 1, [*events, started(2)])
-    assert applied.touched == {trace(2): {span(1)}}
+    assert list(applied.changed) == [trace(2)]
     assert applied.offset == 4
     assert relay.projections.statistics().lost == 2
 
@@ -166,13 +166,13 @@ def test_a_lost_producer_interrupts_and_returns(relay: Relay) -> None:
     """Fates reach the open spans; the duration of an interrupted trace ends with its producer."""
     relay.send(started(1), started(2), ended(2))
     applied = relay.say(ProducerLost(START + 9 * SECOND, "p1", 3, START + 5 * SECOND))
-    assert applied.touched == {trace(1): {span(1)}}
+    assert list(applied.changed) == [trace(1)]
     summary = relay.projections.summary(trace(1))
     assert summary is not None
     assert (summary.state, summary.duration_ns) == ("interrupted", 5 * SECOND)
     assert relay.projections.open_producers() == ["p1"]
     applied = relay.say(ProducerReturned(START + 10 * SECOND, "p1"))
-    assert applied.touched == {trace(1): {span(1)}}
+    assert list(applied.changed) == [trace(1)]
     assert relay.projections.running(10)[1] == 1
     relay.say(ProducerEnded(START + 11 * SECOND, "p1", 3))
     summary = relay.projections.summary(trace(1))
@@ -221,9 +221,9 @@ def test_a_log_that_is_ahead(relay: Relay) -> None:
     tree = relay.projections.tree(trace(1))
     assert tree is not None and len(tree) == 1
     applied = relay.projections.apply(offsets[0], "p1", 7, first)
-    assert applied.touched == {trace(1): {span(1), span(2)}}
+    assert list(applied.changed) == [trace(1)]
     applied = relay.projections.apply(offsets[1], "p1", 9, second)
-    assert applied.touched == {trace(1): {span(1), span(3)}}
+    assert list(applied.changed) == [trace(1)]
     check(relay)
 
 
@@ -234,7 +234,7 @@ def test_a_trace_that_was_never_open_at_a_checkpoint(relay: Relay) -> None:
     relay.restart()
     assert relay.projections.forest.traces == {}
     applied = relay.say(ProducerReturned(START + 3 * SECOND, "p1"))
-    assert applied.touched == {trace(1): {span(1)}}
+    assert list(applied.changed) == [trace(1)]
     check(relay)
 
 
@@ -255,7 +255,7 @@ def test_a_producer_returns_to_evicted_traces(relay: Relay, restart: bool) -> No
         relay.projections.checkpoint()
     check(relay)
     applied = relay.say(ProducerReturned(START + 3 * SECOND, "p1"))
-    assert set(applied.touched) == {trace(1), trace(2)}
+    assert set(applied.changed) == {trace(1), trace(2)}
     assert relay.projections.running(10)[1] == 2
     check(relay)
 
@@ -268,7 +268,7 @@ def test_losses_reach_every_trace(relay: Relay) -> None:
     relay.projections.list()
     by_trace = {trace(1): 3, trace(3): 2, trace(8): 1, "other": 5}
     applied = relay.send(EventsLost(START, "queue_full", 11, {}, by_trace))
-    assert set(applied.touched) == {trace(1), trace(3)}
+    assert set(applied.changed) == {trace(1), trace(3)}
     assert relay.projections.statistics().lost == 11
     check(relay)
     relay.crash()

@@ -27,11 +27,9 @@ Digests = dict[bytes, None]
 """A set that keeps its order."""
 
 
-def add_digests(digests: Digests, nodes: Iterable[SpanNode | None]) -> None:
+def add_digests(digests: Digests, nodes: Iterable[SpanNode]) -> None:
     """Add what spans say to the digests of their trace, as far as there is room."""
     for node in nodes:
-        if node is None:
-            continue
         for held in node.attribute_list():
             key, value = held.key, held.value
             kind = value.__class__

@@ -13,16 +13,11 @@ import apsw
 import msgspec
 
 from lumina_stream.model.producers import Producers, Stamp
-from lumina_stream.protocol.frames import TraceSummary
 from lumina_stream.relay.costs import CallRow
-from lumina_stream.relay.projection_store import Loss, ProjectionStore
+from lumina_stream.relay.projection_store import Line, Loss, ProjectionStore
 
 SLICE = 100
 """Records or summaries written at once: about a millisecond."""
-
-Line = tuple[TraceSummary, int]
-"""A trace's summary and the offset of its last event."""
-
 
 _Calls = dict[tuple[str, str], CallRow | None]
 """By trace and span id; None where a call adds nothing any more."""
@@ -54,8 +49,6 @@ class Backlog:
         self._uncommitted: dict[str, Line] = {}
         self._unflushed_calls: _Calls = {}
         self._uncommitted_calls: _Calls = {}
-        self._unflushed_digests: dict[str, bytes] = {}
-        self._uncommitted_digests: dict[str, bytes] = {}
         self._deleted: dict[str, None] = {}
         self._uncommitted_deleted: dict[str, None] = {}
         self.wants_purge = False
@@ -73,11 +66,7 @@ class Backlog:
         """Return what was last noted of a trace."""
         if trace_id in self._deleted:
             return None
-        return self._unflushed.get(trace_id) or self._store.summary(trace_id)
-
-    def digests(self, trace_id: str) -> bytes:
-        """Return the digests of the attributes by which a trace is found."""
-        return self._unflushed_digests.get(trace_id) or self._store.digests(trace_id)
+        return self._unflushed.get(trace_id) or self._store.line(trace_id)
 
     def losses(self, trace_id: str) -> dict[Stamp, Loss]:
         """Return the losses of a trace, known otherwise or not."""
@@ -94,13 +83,9 @@ class Backlog:
 
     # --- notes -------------------------------------------------------------------------------
 
-    def note(self, summary: TraceSummary, last_offset: int) -> None:
-        """Note a trace's summary as of now."""
-        self._unflushed[summary.trace_id] = (summary, last_offset)
-
-    def note_digests(self, trace_id: str, digests: bytes) -> None:
-        """Note by which attributes a trace is found."""
-        self._unflushed_digests[trace_id] = digests
+    def note(self, line: Line) -> None:
+        """Note a trace's line as of now."""
+        self._unflushed[line.summary.trace_id] = line
 
     def note_calls(self, trace_id: str, rows: Iterable[tuple[str, CallRow | None]]) -> None:
         """Note what calls of a trace add, by span id."""
@@ -119,8 +104,6 @@ class Backlog:
                 del calls[key]
         for trace_id in gone:
             self._uncommitted.pop(trace_id, None)
-            self._uncommitted_digests.pop(trace_id, None)
-            self._unflushed_digests.pop(trace_id, None)
             self.next.unfinished.pop(trace_id, None)
 
     def delete(self, trace_ids: Iterable[str]) -> None:
@@ -145,7 +128,7 @@ class Backlog:
     # --- writing -----------------------------------------------------------------------------
 
     def flush_steps(self) -> Iterator[None]:
-        """Write summaries, calls and digests, for a query to see them, in steps of a millisecond.
+        """Write lines and calls, for a query to see them, in steps of a millisecond.
 
         A failure is taken note of, and what it kept back is not seen.
         """
@@ -156,18 +139,11 @@ class Backlog:
             self.refuse(error)
 
     def flush_some(self) -> bool:
-        """Write some summaries, calls or digests; False if there are none. Raises what SQLite does."""
+        """Write some lines or calls; False if there are none. Raises what SQLite does."""
         if self._deleted:
             self._store.delete(self._deleted)
             self._uncommitted_deleted.update(self._deleted)
             self._deleted.clear()
-            return True
-        if self._unflushed_digests:
-            digests = dict(itertools.islice(self._unflushed_digests.items(), SLICE))
-            self._store.put_digests(digests.items())
-            self._uncommitted_digests.update(digests)
-            for trace_id in digests:
-                del self._unflushed_digests[trace_id]
             return True
         if self._unflushed_calls:
             calls = dict(itertools.islice(self._unflushed_calls.items(), SLICE))
@@ -202,7 +178,6 @@ class Backlog:
         self._store.commit(offset, epoch)
         self._uncommitted.clear()
         self._uncommitted_calls.clear()
-        self._uncommitted_digests.clear()
         self.wants_purge = self.wants_purge or bool(self._uncommitted_deleted)
         self._uncommitted_deleted.clear()
         self.error = None
@@ -236,8 +211,6 @@ class Backlog:
         self._uncommitted = {}
         self._unflushed_calls = {**self._uncommitted_calls, **self._unflushed_calls}
         self._uncommitted_calls = {}
-        self._unflushed_digests = {**self._uncommitted_digests, **self._unflushed_digests}
-        self._uncommitted_digests = {}
         self._deleted = {**self._uncommitted_deleted, **self._deleted}
         self._uncommitted_deleted = {}
         self.refused += 1

@@ -371,7 +371,7 @@ class Relay:
                 entry.events,
                 admitted.events,
                 admitted.trace_ids,
-                applied.touched,
+                applied.changed,
                 applied.new,
             )
         )

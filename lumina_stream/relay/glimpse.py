@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import msgspec
 
@@ -58,20 +58,23 @@ def bars(tree: TraceTree, start_ns: int, end_ns: int) -> tuple[Bar, ...]:
     if len(nodes) <= FEW:
         each = LOOKED_AT // len(nodes)
         nodes += [below for node in nodes for below in _some(node.children or [], each)]
-    found: list[tuple[int, int, str, SpanNode]] = []
+    found: list[_Found] = []
     for node in nodes:
-        if node.start is not None:
-            start = node.start[0]
-            end = node.end[0] if node.end is not None else _end(node, end_ns)
+        start = node.start_ns
+        if start is not None:
+            end = node.end_ns
+            if end is None:
+                end = _end(node, end_ns)
             found.append((start - end if end > start else 0, start, node.span_id, node))
     if len(found) > BARS:
         found.sort(key=_longest)
         del found[BARS:]
     found.sort(key=_earliest)
-    whole = end_ns - start_ns
-    return tuple([_bar(node, start - start_ns, -minus, whole) for minus, start, _, node in found])
+    return _drawn(found, start_ns, end_ns - start_ns)
 
 
+_Found: TypeAlias = tuple[int, int, str, SpanNode]
+"""How long a span took, below zero; its start, id, and itself."""
 _longest = itemgetter(0, 1, 2)
 _earliest = itemgetter(1, 0, 2)
 
@@ -80,16 +83,22 @@ def _end(node: SpanNode, now_ns: int) -> int:
     return now_ns if node.is_open else node.last_seen_ns
 
 
-def _bar(node: SpanNode, start: int, took: int, whole: int) -> Bar:
-    left = start * 1_000 // whole
-    left = 0 if left < 0 else left if left < 1_000 else 1_000
-    kind, state = node.kind, node.state
-    if kind is not None and len(kind) > KIND_LENGTH:
-        kind = None
-    if state == "running":
-        return (left, -1, kind, state)
-    right = min(1_000, max(0, -(-(start + took) * 1_000 // whole)))
-    return (left, right - left if right > left else 0, kind, state)
+def _drawn(found: list[_Found], start_ns: int, whole: int) -> tuple[Bar, ...]:
+    drawn: list[Bar] = []
+    for minus, start, _, node in found:
+        at = start - start_ns
+        left = at * 1_000 // whole
+        left = 0 if left < 0 else left if left < 1_000 else 1_000
+        kind, state = node.kind, node.status or node.state
+        if kind is not None and len(kind) > KIND_LENGTH:
+            kind = None
+        if state == "running":
+            drawn.append((left, -1, kind, state))
+            continue
+        right = -(-(at - minus) * 1_000 // whole)
+        right = right if right < 1_000 else 1_000
+        drawn.append((left, right - left if right > left else 0, kind, state))
+    return tuple(drawn)
 
 
 def _some(nodes: list[SpanNode], most: int) -> list[SpanNode]:

@@ -34,6 +34,7 @@ class Held:
         "digests",
         "dirty",
         "fresh",
+        "indexed",
         "is_kept",
         "last_offset",
         "summary",
@@ -47,8 +48,9 @@ class Held:
         self.tree = tree
         self.last_offset = last_offset
         self.summary: TraceSummary | None = None  # None: to be drawn again
-        self.fresh: set[str] = set()  # spans touched since they were looked at; not in `dirty` yet
-        self.dirty: set[str] = set()  # spans touched since they were written
+        self.indexed = 0  # spans that were looked at once: those with the numbers below it
+        self.fresh: set[str] = set()  # of these, or all: touched since then, and not in `dirty` yet
+        self.dirty: set[str] = set()  # spans of `is_kept` touched since they were written
         self.digests: Digests = {}  # by which attributes it is found
         self.is_kept = False  # its spans are in the store
         self.was_stored = False  # the store may know who left spans open in it

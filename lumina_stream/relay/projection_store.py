@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import apsw
 import msgspec
@@ -30,10 +30,10 @@ from lumina_stream.relay.selection import Selection, TraceQuery
 
 FILE = "projections.db"
 APPLICATION_ID = 0x6C756D70  # "lump"
-LAYOUT = 3
+LAYOUT = 4
 """Written as `user_version`; any other layout is thrown away and rebuilt from the log."""
 CACHE_KIB = 32 * 1024
-"""Page cache: holds the lines of some 50,000 traces, so that looking up an id touches no disk."""
+"""Page cache: holds the ids of half a million traces, so that looking one up touches no disk."""
 
 SCANNED = 1_000
 """Lines looked at by one step of a query: a millisecond or two."""
@@ -43,22 +43,30 @@ Loss: TypeAlias = tuple[int, str, bool]
 CallPlace: TypeAlias = tuple[int, str, str]
 """A call's start, trace and span id: the order in which calls are read."""
 
+
+class Line(NamedTuple):
+    """A trace's summary, the offset of its last event, and the digests of its attributes."""
+
+    summary: TraceSummary
+    last_offset: int
+    digests: bytes
+
+
 _SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE summaries (
     trace_id TEXT PRIMARY KEY, name TEXT, services TEXT, state TEXT, start_ns INTEGER,
     duration_ns INTEGER, length INTEGER, spans INTEGER, open INTEGER, errors INTEGER,
-    last_ns INTEGER, last_offset INTEGER, sessions TEXT, users TEXT, data BLOB
-) WITHOUT ROWID;
-CREATE INDEX by_start ON summaries (start_ns);
-CREATE INDEX by_last ON summaries (last_ns);
-CREATE INDEX by_length ON summaries (length);
+    last_ns INTEGER, last_offset INTEGER, sessions TEXT, users TEXT, data BLOB, digests BLOB
+);
+CREATE INDEX by_start ON summaries (start_ns, trace_id);
+CREATE INDEX by_last ON summaries (last_ns, trace_id);
+CREATE INDEX by_length ON summaries (length, trace_id);
 CREATE INDEX running ON summaries (start_ns) WHERE open > 0;
-CREATE TABLE attributes (trace_id TEXT PRIMARY KEY, digests BLOB) WITHOUT ROWID;
 CREATE TABLE calls (
     trace_id TEXT, span_id TEXT, time_ns INTEGER, data BLOB, PRIMARY KEY (trace_id, span_id)
-) WITHOUT ROWID;
-CREATE INDEX calls_by_time ON calls (time_ns);
+);
+CREATE INDEX calls_by_time ON calls (time_ns, trace_id, span_id);
 CREATE TABLE kept (trace_id TEXT PRIMARY KEY, truncated BLOB) WITHOUT ROWID;
 CREATE TABLE spans (
     trace_id TEXT, span_id TEXT, record BLOB, PRIMARY KEY (trace_id, span_id)
@@ -74,6 +82,8 @@ CREATE TABLE producers (producer_id TEXT PRIMARY KEY, data BLOB) WITHOUT ROWID;
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {LAYOUT};
 """
+# Lines and calls lie in the order in which they came, and only their ids where those sort: among so many
+# lines that they fill the cache, to write one where its id sorts costs three times as much.
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_summary = msgspec.msgpack.Decoder(TraceSummary).decode
@@ -134,37 +144,28 @@ class ProjectionStore:
         """Tell whether a trace has a summary."""
         return self._get("SELECT 1 FROM summaries WHERE trace_id = ?", trace_id) is not None
 
-    def summary(self, trace_id: str) -> tuple[TraceSummary, int] | None:
-        """Return a trace's summary and the offset of its last event."""
-        sql = "SELECT data, last_offset FROM summaries WHERE trace_id = ?"
-        for data, last_offset in self._connection.execute(sql, (trace_id,)):
-            return _decode_summary(data), last_offset
+    def line(self, trace_id: str) -> Line | None:
+        """Return a trace's line."""
+        sql = "SELECT data, last_offset, digests FROM summaries WHERE trace_id = ?"
+        for data, last_offset, digests in self._connection.execute(sql, (trace_id,)):
+            return Line(_decode_summary(data), last_offset, digests)
         return None
 
-    def put(self, lines: Iterable[tuple[TraceSummary, int]]) -> None:
-        """Insert or replace summaries, each with the offset of its last event."""
+    def put(self, lines: Iterable[Line]) -> None:
+        """Insert or replace lines."""
         self._begin()
         self._connection.executemany(
-            "INSERT OR REPLACE INTO summaries VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            "INSERT OR REPLACE INTO summaries VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
                 (
                     s.trace_id, s.name, summaries.joined(s.services), s.state, s.start_ns,
                     s.duration_ns, summaries.length(s), s.spans, s.open, s.errors,
                     s.last_ns, last_offset, summaries.joined(s.sessions),
-                    summaries.joined(s.users), _encode(s),
+                    summaries.joined(s.users), _encode(s), digests,
                 )
-                for s, last_offset in lines
+                for s, last_offset, digests in lines
             ),
         )  # fmt: skip
-
-    def put_digests(self, rows: Iterable[tuple[str, bytes]]) -> None:
-        """Insert or replace the digests of attributes by which traces are found."""
-        self._begin()
-        self._connection.executemany("INSERT OR REPLACE INTO attributes VALUES (?, ?)", rows)
-
-    def digests(self, trace_id: str) -> bytes:
-        """Return the digests of a trace's attributes."""
-        return self._get("SELECT digests FROM attributes WHERE trace_id = ?", trace_id) or b""
 
     def scan(self, query: TraceQuery, now_ns: int) -> Iterator[list[TraceSummary]]:
         """Yield the traces that a query asks for, in its order, however many; in steps of a millisecond.
@@ -237,7 +238,7 @@ class ProjectionStore:
         self._connection.execute(f"DELETE FROM summaries WHERE {condition}", values)
         self._connection.execute("DELETE FROM losses WHERE offset < ?", values)
         self.drop(trace_ids)
-        for table in ("calls", "unfinished", "attributes"):
+        for table in ("calls", "unfinished"):
             sql = f"DELETE FROM {table} WHERE trace_id = ?"
             self._connection.executemany(sql, ((t,) for t in trace_ids))
         return trace_ids
@@ -246,7 +247,7 @@ class ProjectionStore:
         """Remove all that is known of traces; `purge` then takes it off the disk."""
         self._begin()
         self.drop(trace_ids)
-        for table in ("summaries", "losses", "calls", "unfinished", "attributes"):
+        for table in ("summaries", "losses", "calls", "unfinished"):
             sql = f"DELETE FROM {table} WHERE trace_id = ?"
             self._connection.executemany(sql, ((t,) for t in trace_ids))
 

@@ -184,7 +184,7 @@ class Projections:
         if held is not None:
             return self._settler.summary(held)
         stored = self._backlog.line(trace_id)
-        return None if stored is None else stored[0]
+        return None if stored is None else stored.summary
 
     def tree(self, trace_id: str) -> TraceTree | None:
         """Return a trace's tree as of `offset`, read back from the log if it is not in memory.
@@ -288,7 +288,8 @@ class Projections:
     def _has_attributes(self, chosen: Filter, trace_id: str) -> bool:
         held = self._held.get(trace_id)
         if held is None:
-            digests = set(split(self._backlog.digests(trace_id)))
+            stored = self._backlog.line(trace_id)
+            digests = set(split(b"" if stored is None else stored.digests))
             return all(digest_of(pair) in digests for pair in chosen.attribute)
         self._settler.index(held)
         return all(digest_of(pair) in held.digests for pair in chosen.attribute)

@@ -36,11 +36,14 @@ class Restorer:
         """Take over the traces whose spans are in the store, as of `offset`."""
         for trace_id, truncated in list(self._store.kept()):
             records = list(self._store.records(trace_id))
-            stored = self._store.summary(trace_id)
+            stored = self._store.line(trace_id)
             held = self._restore(trace_id, truncated, self._store.losses(trace_id).items(), records)
-            held.last_offset = offset if stored is None else stored[1]
+            held.last_offset = offset
             held.is_kept = held.was_stored = True
-            held.digests = dict.fromkeys(split(self._store.digests(trace_id)))
+            if stored is not None:
+                held.last_offset = stored.last_offset
+                held.indexed = len(held.tree)
+                held.digests = dict.fromkeys(split(stored.digests))
         # Who is alive may speak at any time, and a viewer that is here before must know of whom that is.
         producers = self._memory.forest.producers
         for producer in self._store.producers():
@@ -65,7 +68,7 @@ class Restorer:
                     new += 1
                 held = self._restore(trace_id, trace.truncated, trace.losses, trace.records)
                 held.last_offset = max(held.last_offset, carried.offset)
-                held.fresh.update(node.span_id for node in held.tree)
+                held.indexed = 0
                 self._memory.changed(trace_id, held)
                 for stamp, loss in trace.losses:
                     self._backlog.note_loss(trace_id, stamp, carried.offset, loss)
@@ -85,7 +88,6 @@ class Restorer:
         except LogUnavailable:
             self.incomplete += 1
         self._memory.forest.adopt(tree)
-        held.fresh.update(node.span_id for node in tree)
         if trace_id in self._backlog.next.drop:
             self._backlog.next.drop.discard(trace_id)
             held.is_kept = True

@@ -194,11 +194,7 @@ def where(chosen: Selection, now_ns: int) -> tuple[str, list[Any]]:
         exact = not _GLOB.intersection(chosen.name)
         add("name = ?" if exact else "(name GLOB ? OR instr(name, char(0)))", chosen.name)
     for pair in chosen.attribute:
-        add(
-            "EXISTS (SELECT 1 FROM attributes WHERE attributes.trace_id = summaries.trace_id "
-            "AND instr(digests, ?))",
-            digest_of(pair),
-        )
+        add("instr(digests, ?)", digest_of(pair))
     if isinstance(chosen, TraceQuery):
         if not 1 <= chosen.limit <= LARGEST_PAGE:
             raise QueryError(f"limit is {chosen.limit}; ask for 1 to {LARGEST_PAGE} traces")

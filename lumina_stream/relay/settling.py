@@ -16,6 +16,7 @@ from lumina_stream.relay.backlog import Backlog
 from lumina_stream.relay.held import Held, Memory
 from lumina_stream.relay.outline import CallUsage, usage_of
 from lumina_stream.relay.prices import PriceBook
+from lumina_stream.relay.projection_store import Line
 from lumina_stream.relay.summaries import summarise
 
 DRAWN_AT_ONCE = 15
@@ -84,30 +85,33 @@ class Settler:
             self.price(trace_id, held)
             self.index(held)
             held.summary = summarise(held.tree)
-            self._backlog.note(held.summary, held.last_offset)
+            self._backlog.note(Line(held.summary, held.last_offset, b"".join(held.digests)))
         return held.summary
 
     def index(self, held: Held) -> None:
         """Take in by which attributes a trace is found now."""
-        fresh, held.fresh = held.fresh, set()
-        if fresh:
-            self._index(held, fresh)
+        self._index_some(held, len(held.tree))
 
     def _index_steps(self, held: Held) -> Iterator[None]:
         """Do the same in steps of about a millisecond, but for what one step may do."""
-        while len(held.fresh) > INDEXED_AT_ONCE:
-            some = set(itertools.islice(held.fresh, INDEXED_AT_ONCE))
-            held.fresh -= some
-            self._index(held, some)
+        while max(len(held.fresh), len(held.tree) - held.indexed) > INDEXED_AT_ONCE:
+            self._index_some(held, INDEXED_AT_ONCE)
             yield
 
-    def _index(self, held: Held, fresh: set[str]) -> None:
-        held.dirty |= fresh
-        known = len(held.digests)
-        if known < MOST:
-            add_digests(held.digests, map(held.tree.span, fresh))
-            if len(held.digests) > known:
-                self._backlog.note_digests(held.tree.trace_id, b"".join(held.digests))
+    def _index_some(self, held: Held, most: int) -> None:
+        """Look at so many of the spans that are new, and of those that changed since."""
+        tree, first = held.tree, held.indexed
+        nodes = tree.numbered(first, first + most)
+        if held.fresh:
+            again = set(itertools.islice(held.fresh, most))
+            held.fresh -= again
+            found = map(tree.span, again)
+            nodes += [node for node in found if node is not None and node.number < first]
+        held.indexed = min(first + most, len(tree))
+        if held.is_kept:
+            held.dirty.update([node.span_id for node in nodes])
+        if nodes and len(held.digests) < MOST:
+            add_digests(held.digests, nodes)
 
     def take_usage(self, held: Held) -> list[CallUsage]:
         """Return what calls of a trace add, those that changed since the last time; see `leave_usage`.
@@ -163,7 +167,8 @@ class Settler:
     def _draw(self, trace_id: str, held: Held) -> None:
         self.price(trace_id, held)
         self.summary(held)
-        self._take_shares(held)
-        unwritten, held.unwritten = held.unwritten, {}
-        self._backlog.note_calls(trace_id, costs.rows_of(held.tree, unwritten))
+        if held.tree.calls:
+            self._take_shares(held)
+            unwritten, held.unwritten = held.unwritten, {}
+            self._backlog.note_calls(trace_id, costs.rows_of(held.tree, unwritten))
         self._memory.stale.pop(trace_id, None)

@@ -71,4 +71,4 @@ def joined(names: tuple[str, ...]) -> str:
 
 def bound(number: int) -> int:
     """Return the number, or what 64 bits hold of it: a hostile event may carry any."""
-    return max(_MIN_INT, min(number, _MAX_INT))
+    return number if _MIN_INT <= number <= _MAX_INT else _MAX_INT if number > 0 else _MIN_INT
