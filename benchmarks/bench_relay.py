@@ -44,6 +44,8 @@ TAILS = (0, 1, 10, 100)
 PACED = 100_000
 GROWN = 1_000_000
 """Events stored at last in a whole run: a minute. The growth to ten times as many is asked for by `--grow`."""
+SETTLED_S = 12.0
+"""After the last event is shown: what was put off is worked out and checkpointed, and memory given back."""
 LOOK_S = 0.02
 
 
@@ -269,8 +271,15 @@ class Watched:
         self.url = self._relay.url
         self.pid = int(self._json("/healthz")["pid"])
 
-    def run(self, events: int, per_frame: int, tail_count: int = 1, rate: float = 0.0) -> Run:
-        """Send events; return what they cost."""
+    def run(
+        self,
+        events: int,
+        per_frame: int,
+        tail_count: int = 1,
+        rate: float = 0.0,
+        settled_s: float = 0.0,
+    ) -> Run:
+        """Send events; return what they cost, up to `settled_s` after they are shown."""
         watching = Child("--tails", self.url, tail_count) if tail_count else None
         sending = Child("--sender", self.url, events, per_frame, rate)
         cpu_s, began = self.cpu_s(), time.perf_counter()
@@ -285,6 +294,7 @@ class Watched:
         while self.lag():
             time.sleep(LOOK_S)
         shown_s = time.perf_counter() - began
+        time.sleep(settled_s)
         cpu_s = self.cpu_s() - cpu_s
         sending.end()
         if watching is not None:
@@ -350,14 +360,14 @@ def line(name: str, run: Run) -> None:
 
 
 def grow(most: int) -> None:
-    """Print what an event costs as the log grows, and what it takes on the disk."""
+    """Print what an event costs as the log grows, what was put off included, and what it takes on the disk."""
     with tempfile.TemporaryDirectory() as folder:
         relay = Watched(folder)
         idle, stored, disk = relay.rss(), 0, 0
         step, first, run = 100_000, 0.0, None
         try:
             while stored < most:
-                run = relay.run(step, 100)
+                run = relay.run(step, 100, settled_s=SETTLED_S)
                 stored += run.load.events
                 first = first or run.cpu_us
                 line(f"up to {stored:,} stored", run)
@@ -378,7 +388,13 @@ def grow(most: int) -> None:
     )
     figure("bytes on disk, an event, index included", disk / stored, "bytes", at_most=120)
     figure("relay memory, idle", idle / MIB, "MiB", at_most=80)
-    figure(f"relay memory after {stored:,} events", run.rss / MIB, "MiB", at_most=200)
+    traces = stored // TRACE_EVENTS
+    figure(
+        f"relay memory after {traces * SPANS:,} spans in {traces:,} finished traces, caught up",
+        run.rss / MIB,
+        "MiB",
+        at_most=200,
+    )
 
 
 def main() -> None:

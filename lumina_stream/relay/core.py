@@ -28,6 +28,7 @@ from lumina_stream.relay.guests import Guests
 from lumina_stream.relay.hub import Hub
 from lumina_stream.relay.liveness import TICK_S
 from lumina_stream.relay.log import Entry, Log, LogError, Removed
+from lumina_stream.relay.memory import give_back
 from lumina_stream.relay.prices import PriceBook
 from lumina_stream.relay.projections import Projections
 from lumina_stream.relay.publication import Publication
@@ -40,6 +41,8 @@ from lumina_stream.relay.witness import Witness
 PENDING_BYTES = 64 << 20
 """Event bytes that wait for the commit or for the projections; above it no producer is read. What
 they still hold is safe with them."""
+BURST_BYTES = 16 << 20
+"""Event bytes that waited for the projections, after which freed memory is given back once they caught up."""
 SLICE_S = 0.005
 """Longest time in which the loop applies and publishes before it looks at its sockets again."""
 BUSY_SLICE_S = 0.001
@@ -127,7 +130,7 @@ class Relay:
         self.deleting = Deleting(self)
         self._keep_s, self._max_bytes = keep_s, max_bytes
         self._unapplied: deque[tuple[int, Submission]] = deque()
-        self._unapplied_bytes = 0
+        self._unapplied_bytes = self._most_unapplied_bytes = 0
         self._work = asyncio.Event()
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._room = asyncio.Event()
@@ -310,6 +313,7 @@ class Relay:
             last[entry.producer_id] = entry.first_seq + entry.count - 1
             self._unapplied.append((offset, submission))
             self._unapplied_bytes += len(entry.events)
+        self._most_unapplied_bytes = max(self._most_unapplied_bytes, self._unapplied_bytes)
         for producer_id, upto in last.items():
             if producer_id == self.witness.producer_id:
                 self.witness.committed(upto)
@@ -441,6 +445,9 @@ class Relay:
             if self.projections.has_changes:
                 for _ in self.projections.checkpoint_steps():
                     await asyncio.sleep(0)
+            if not self._unapplied and self._most_unapplied_bytes > BURST_BYTES:
+                self._most_unapplied_bytes = 0
+                await asyncio.to_thread(give_back)
             if time.monotonic() - retained >= RETAIN_S:
                 retained = time.monotonic()
                 await self.retain()

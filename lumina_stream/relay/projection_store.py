@@ -32,8 +32,8 @@ FILE = "projections.db"
 APPLICATION_ID = 0x6C756D70  # "lump"
 LAYOUT = 4
 """Written as `user_version`; any other layout is thrown away and rebuilt from the log."""
-CACHE_KIB = 32 * 1024
-"""Page cache: holds the ids of half a million traces, so that looking one up touches no disk."""
+CACHE_KIB = 16 * 1024
+"""Page cache: holds the ids of a quarter of a million traces, so that looking one up touches no disk."""
 
 SCANNED = 1_000
 """Lines looked at by one step of a query: a millisecond or two."""
