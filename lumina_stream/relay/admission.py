@@ -125,12 +125,11 @@ def _all_sound(events: Sequence[Event | None]) -> tuple[str, ...] | None:
     if AttributeSet in kinds:
         values += [event.value for event in every if event.__class__ is AttributeSet]
     if not kinds.isdisjoint(_WITH_ATTRIBUTES):
-        holding = [event.attributes for event in every if event.__class__ in _WITH_ATTRIBUTES]
-        values += itertools.chain.from_iterable(map(dict.values, holding))
+        holding = [event.attributes.values() for event in every if type(event) in _WITH_ATTRIBUTES]
+        values += itertools.chain.from_iterable(holding)
     if SpanStarted in kinds:
         started = [event for event in every if event.__class__ is SpanStarted]
-        parents = set(map(_parent_id, started))
-        spans |= parents - {None}
+        spans |= {event.parent_id for event in started if event.parent_id is not None}
         links = itertools.chain.from_iterable(map(_links, started))
         values += itertools.chain.from_iterable(link.attributes.values() for link in links)
     if all(map(is_trace_id, traces)) and are_span_ids(spans) and _is_shallow(values):
@@ -217,7 +216,6 @@ def _attributes(event: Any) -> Iterable[Any]:
 
 _trace_id: Callable[[Any], str] = attrgetter("trace_id")
 _span_id: Callable[[Any], str] = attrgetter("span_id")
-_parent_id: Callable[[Any], str | None] = attrgetter("parent_id")
 _links: Callable[[Any], Iterable[Link]] = attrgetter("links")
 
 _HOLDS: dict[type, Callable[[Any], Iterable[Any]]] = {
