@@ -147,7 +147,7 @@ def test_hostile_frames(tmp_path: Path) -> None:
 def test_hostile_queries(tmp_path: Path) -> None:
     """Every answer of the HTTP API to a wrong question is 400 or 404, in JSON."""
     # breaks: lumina_stream/relay/summaries.py
-    # -   return max(_MIN_INT, min(number, _MAX_INT))
+    # -   return number if _MIN_INT <= number <= _MAX_INT else _MAX_INT if number > 0 else _MIN_INT
     # +   return number
     chance = random.Random(3)
     enemy = Hostile(chance)
