@@ -70,6 +70,7 @@ def test_row_1_killed_and_stopped_under_load(tmp_path: Path) -> None:
     faults = ["kill"] * kills + ["stop"] * stops
     chance.shuffle(faults)
     ready: list[float] = []
+    at_work = 0
     with running_relay(tmp_path / "data") as relay, ExitStack() as programs:
         port = relay.port
         running = [
@@ -78,6 +79,7 @@ def test_row_1_killed_and_stopped_under_load(tmp_path: Path) -> None:
         for fault in faults:
             wait_until_at_work(relay, running)
             time.sleep(chance.uniform(0.0, LONGEST_PAUSE_S))
+            at_work += any(process.poll() is None for process in running)
             if fault == "stop":
                 relay.process.send_signal(19)
                 time.sleep(chance.uniform(0.05, LONGEST_PAUSE_S))
@@ -93,7 +95,8 @@ def test_row_1_killed_and_stopped_under_load(tmp_path: Path) -> None:
             said[producer_id] = int(recorded)
         assert relay.stop() == 0
     print(
-        f"ready again after {kills} kills: median {statistics.median(ready):.2f} s, "
+        f"{at_work} of {len(faults)} faults while programs sent; ready again after {kills} kills: "
+        f"median {statistics.median(ready):.2f} s, "
         f"p95 {sorted(ready)[int(len(ready) * 0.95)]:.2f} s, most {max(ready):.2f} s"
     )
     assert stored(tmp_path / "data") == said
