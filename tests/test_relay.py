@@ -768,6 +768,20 @@ def test_refusals_are_counted_in_between() -> None:
     ]
 
 
+def test_a_line_is_written_without_structlog(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A relay that starts into a crowd may have no file descriptor left to import it with."""
+
+    def fail(log_format: str) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("lumina_stream.relay.console._logger", fail)
+    Refusals(RelayLog()).note("no connection can be accepted", "/v1/stream")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("refused a connection ") and "no connection can be accepted" in line
+
+
 def test_row_16_tokens_on_websockets(tmp_path) -> None:
     with running_relay(tmp_path / "data", write_token="w" * 16, read_token="r" * 16) as relay:
 

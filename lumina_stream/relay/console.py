@@ -34,7 +34,12 @@ class RelayLog:
 
     def log(self, level: int, said: str, **facts: object) -> None:
         """Write a line, `level` as in `logging`."""
-        self.load().log(level, said, **facts)
+        try:
+            logger = self.load()
+        except Exception as error:  # no descriptor is left to read structlog with, say
+            sys.stderr.write(f"{said} {facts} (in plain text: {error})\n")
+            return
+        logger.log(level, said, **facts)
 
     def info(self, said: str, **facts: object) -> None:
         """Write what an operator may want to know."""

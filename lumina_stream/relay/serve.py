@@ -277,12 +277,13 @@ async def _announce(
 ) -> None:
     await relay.ready.wait()
     await server.is_up.wait()
+    # Programs need not wait for it, and a relay that is out of file descriptors could not.
+    await asyncio.to_thread(relay.log.load)
     sys.stderr.write(banner(url, str(folder), needs_token=access.needs_token))
     sys.stderr.flush()
     if not sys.stdout.isatty():  # there the banner has said it
         sys.stdout.write(url + "\n")
         sys.stdout.flush()
-    await asyncio.to_thread(relay.log.load)  # now that nobody waits for it
     if on_ready is not None:
         await asyncio.to_thread(on_ready, url)
 
