@@ -30,7 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         match options.command:
             case "serve":
-                return _serve(options)
+                gc.disable()  # none of what is imported is garbage; a relay that runs turns it on again
+                try:
+                    return _serve(options)
+                finally:
+                    gc.enable()
             case "tail":
                 from lumina_stream.viewing.tailing import run_tail
 
@@ -110,7 +114,6 @@ def _no_command(given: str) -> str:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    gc.disable()  # none of what is imported is garbage; `serve` turns it on again
     from lumina_stream.relay.serve import RelayConfig, serve
 
     config = RelayConfig(

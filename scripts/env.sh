@@ -71,13 +71,18 @@ make_dashboard() {
   fi
 }
 
-# beside NAME COMMAND...: run a command beside what follows; what it says is kept for `finish`.
+# beside NAME COMMAND...: run a command beside what follows; what it says is kept for `finish`. In a process group of
+# its own, which Ctrl-C does not reach: it ends with the script.
 beside() {
   if [ -z "${said:-}" ]; then
     said=$(mktemp -d)
-    trap 'rm -rf "$said"' EXIT
+    trap end_beside EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
   fi
-  "${@:2}" >"$said/$1" 2>&1 &
+  set -m
+  "${@:2}" >"$said/$1" 2>&1 </dev/null &
+  set +m
   echo $! >"$said/$1.pid"
 }
 
@@ -85,6 +90,15 @@ beside() {
 finish() {
   local code=0
   wait "$(cat "$said/$1.pid")" || code=$?
+  rm "$said/$1.pid"
   cat "$said/$1"
   return $code
+}
+
+end_beside() {
+  local file
+  for file in "$said"/*.pid; do
+    [ ! -e "$file" ] || kill -- "-$(cat "$file")" 2>/dev/null || true
+  done
+  rm -rf "$said"
 }

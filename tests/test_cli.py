@@ -1,5 +1,6 @@
 """The command as people use it: real processes, their output and exit codes."""
 
+import gc
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from support.relay_process import PATIENCE_S, RelayProcess, running_relay
 
+from lumina_stream.cli import main
 from lumina_stream.cli_values import parse_bytes
 from lumina_stream.model.errors import ConfigurationError
 from lumina_stream.viewing.running import service_name
@@ -246,6 +248,12 @@ def test_mistakes(
     assert (found, out) == (code, "")
     assert text in err
     assert "Traceback" not in err
+
+
+def test_a_relay_that_does_not_start_leaves_the_collector_on(tmp_path: Path) -> None:
+    """Whoever calls `main` in a process of their own goes on with it."""
+    assert main(["serve", "--tls-cert", str(tmp_path / "none.pem")]) == 1
+    assert gc.isenabled()
 
 
 def test_run_of_a_program_without_traces(tmp_path: Path, relay: RelayProcess) -> None:

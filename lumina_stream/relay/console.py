@@ -19,7 +19,7 @@ ROUTE_LENGTH = 200
 class RelayLog:
     """The relay's log on stderr: readable on a terminal, one JSON object a line elsewhere.
 
-    structlog comes with the first line, or with `load`: a relay that is started again takes events a fifth earlier.
+    structlog comes with `load`, or with the first line: a relay that is started again takes events a fifth earlier.
     """
 
     def __init__(self, log_format: LogFormat = "auto") -> None:

@@ -167,7 +167,7 @@ class Settler:
     def _draw(self, trace_id: str, held: Held) -> None:
         self.price(trace_id, held)
         self.summary(held)
-        if held.tree.calls:
+        if held.tree.calls.spans:
             self._take_shares(held)
             unwritten, held.unwritten = held.unwritten, {}
             self._backlog.note_calls(trace_id, costs.rows_of(held.tree, unwritten))
