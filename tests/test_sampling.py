@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 import lumina_stream as lumina
 from lumina_stream.model.errors import ConfigurationError
+from lumina_stream.model.ids import is_span_id, is_trace_id
 from lumina_stream.recording.sampling import is_sampled, threshold
 
 trace_ids = st.integers(1, 2**128 - 1).map(lambda n: f"{n:032x}")
@@ -34,6 +35,20 @@ def test_half_is_decided_by_the_random_part_alone() -> None:
 def test_a_rate_out_of_range_is_refused(rate: object) -> None:
     with pytest.raises(ConfigurationError, match="from 0"):
         threshold(rate)  # type: ignore[arg-type]
+
+
+def test_a_root_that_is_not_sampled_has_ids_all_the_same() -> None:
+    """They go out in headers: valid, the same each time, and no other root's."""
+    with lumina.init("test", export=False, sample_rate=0.0):
+        seen: set[str] = set()
+        for _ in range(1_000):
+            with lumina.trace("root") as root:
+                headers: dict[str, str] = {}
+                lumina.inject(headers)
+                assert is_trace_id(root.trace_id) and is_span_id(root.span_id)
+                assert headers["traceparent"] == f"00-{root.trace_id}-{root.span_id}-00"
+                seen |= {root.trace_id, root.span_id}
+        assert len(seen) == 2_000
 
 
 def test_below_an_unsampled_root_nothing_is_recorded_and_the_flag_says_so() -> None:
